@@ -1,0 +1,194 @@
+"""What can happen in a run, and how it is written: one event, one line of JSON.
+
+Everything that is shown of a run is drawn from these events, so what is shown can be drawn again from disk.
+A value that JSON does not know (NaN, infinity) is written as null and read back as NaN.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time as clock
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+Values = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened.
+
+    time: seconds since 1970. step: optimiser steps done, None before the first.
+    """
+
+    kind: ClassVar[str] = ""
+    time: float = field(default_factory=clock.time)
+    step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    """Training begins. total_steps: optimiser steps planned, None where unknown. facts: device, dtype, rows, path ..."""
+
+    kind = "started"
+    room: str
+    method: str = ""
+    name: str = ""
+    total_steps: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged(Event):
+    """Values of training since the last such event. epoch: epochs done, a fraction."""
+
+    kind = "logged"
+    epoch: float | None = None
+    values: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """Values on held-out data; names without the prefix `eval_`."""
+
+    kind = "evaluated"
+    epoch: float | None = None
+    values: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Event):
+    """What the model does now. samples: for text {"prompt", "output", "expected"?}. label: "base" before training."""
+
+    kind = "sampled"
+    samples: tuple[Mapping[str, Any], ...]
+    label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """A checkpoint was committed. path: relative to the run folder."""
+
+    kind = "saved"
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed(Event):
+    """A value was changed while the run went on."""
+
+    kind = "changed"
+    name: str
+    old: Any = None
+    new: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    """A notice for the user, in one or two sentences."""
+
+    kind = "warned"
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Event):
+    """The run goes on from `step`. checkpoint: relative to the run folder. differences: what is not as it was."""
+
+    kind = "resumed"
+    checkpoint: str
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """The run did all it was asked. values: the last evaluation and the totals. model: relative to the run folder."""
+
+    kind = "finished"
+    values: Values = field(default_factory=dict)
+    seconds: float = 0.0
+    model: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(Event):
+    """The run was asked to stop, and saved what it had."""
+
+    kind = "stopped"
+    reason: str
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """The run ended without doing what it was asked. error: as `NbtrainError.record` gives it."""
+
+    kind = "failed"
+    error: Mapping[str, str]
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.kind: kind
+    for kind in (Started, Logged, Evaluated, Sampled, Saved, Changed, Warned, Resumed, Finished, Stopped, Failed)
+}
+
+
+def encode(event: Event) -> str:
+    """The event as one line of JSON, without the newline."""
+    fields = {name: value for name, value in _fields(event) if value is not None}
+    return json.dumps(_plain({"event": event.kind, **fields}), ensure_ascii=False, allow_nan=False)
+
+
+def decode(line: str) -> Event:
+    """The event that `encode` wrote.
+
+    Raises:
+        ValueError: the line is not whole, or names a kind or a field that does not exist.
+    """
+    data = json.loads(line)
+    kind = KINDS.get(data.pop("event", "")) if isinstance(data, dict) else None
+    if kind is None:
+        raise ValueError(f"no event: {line[:80]!r}")
+    if "values" in data:
+        data["values"] = {name: math.nan if value is None else value for name, value in data["values"].items()}
+    for name in ("samples", "differences"):
+        if name in data:
+            data[name] = tuple(data[name])
+    try:
+        return kind(**data)
+    except TypeError as error:
+        raise ValueError(f"no {kind.kind} event: {error}") from None
+
+
+def replay(lines: Iterable[str]) -> Iterator[Event]:
+    """The events of a journal, in order. A line that is torn or not understood is passed over: a killed writer leaves at most one."""
+    for line in lines:
+        try:
+            yield decode(line)
+        except ValueError:
+            continue
+
+
+def _fields(event: Event) -> Iterator[tuple[str, Any]]:
+    for item in dataclasses.fields(event):
+        yield item.name, getattr(event, item.name)
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON knows: numpy and torch scalars become numbers, NaN and infinity null, lone surrogates '\\ufffd'."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if callable(getattr(value, "tolist", None)):  # numpy and torch, without importing either
+        return _plain(value.tolist())
+    return _plain(str(value))

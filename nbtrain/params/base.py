@@ -1,0 +1,267 @@
+"""A parameter is one pydantic field: default, help, group, unit, bounds, and the methods it applies to."""
+
+from __future__ import annotations
+
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic.fields import FieldInfo
+
+from nbtrain.errors import ParamError, nearest
+
+Source = Literal["default", "user", "panel", "auto"]
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    unit: str = "",
+    only: tuple[str, ...] = (),
+    aliases: tuple[str, ...] = (),
+    essential: bool = False,
+    secret: bool = False,
+    **bounds: float,
+) -> Any:
+    """Describe one parameter.
+
+    Args:
+        default: its value when none is given.
+        help: one line for a user: what it does, in words.
+        group: the heading it stands under.
+        unit: tokens, rows, steps ..., where it is a number.
+        only: the methods (values of `trainer`) it applies to; empty for all.
+        aliases: other names under which it may be given.
+        essential: shown first, before its group.
+        secret: never written to any file or output.
+        bounds: ge, gt, le, lt.
+    """
+    extra = {"group": group, "unit": unit, "only": only, "aliases": aliases, "essential": essential, "secret": secret}
+    return Field(default, description=help, json_schema_extra=extra, **bounds)  # type: ignore[arg-type]
+
+
+def _text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+Location = Annotated[str, BeforeValidator(_text)]
+"""A name or a path. A Run is a path too (its model), so it may stand wherever a model is asked for."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of one parameter; read from its field."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    group: str
+    unit: str
+    only: tuple[str, ...]
+    aliases: tuple[str, ...]
+    essential: bool
+    secret: bool
+    bounds: Mapping[str, float]
+
+    @property
+    def flag(self) -> str:
+        """As it is typed on a line: --batch-size."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The types its value may have, None left out: `Literal["a"] | int | None` gives (Literal["a"], int)."""
+        return tuple(kind for kind in _flatten(self.type) if kind is not type(None))
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values it may have, where they can be counted."""
+        return tuple(value for kind in self.kinds if typing.get_origin(kind) is Literal for value in typing.get_args(kind))
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off, so that `--peft` and `--no-peft` say all."""
+        return bool in self.kinds
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may be left without a value (None)."""
+        return type(None) in _flatten(self.type)
+
+    def applies_to(self, method: str) -> bool:
+        """Whether a run of this method reads it."""
+        return not self.only or method in self.only
+
+
+def _flatten(kind: Any) -> tuple[Any, ...]:
+    if typing.get_origin(kind) is Annotated:
+        return _flatten(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return tuple(part for each in typing.get_args(kind) for part in _flatten(each))
+    return (kind,)
+
+
+class Params(BaseModel):
+    """The parameters of a room. A subclass declares the fields; its methods, where it has several, stand in `trainer`.
+
+    Raises (when made):
+        ParamError: a name that does not exist (with the nearest), a value out of its range, fields that exclude each other.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True, protected_namespaces=())
+
+    room: ClassVar[str] = ""  # the command: llm, text-classification ...; set by trainers.load
+    _provenance: dict[str, Source] = PrivateAttr(default_factory=dict)
+    _notices: list[str] = PrivateAttr(default_factory=list)
+
+    def __init__(self, **values: Any) -> None:
+        known = type(self).options()
+        given = {type(self).field_name(name): value for name, value in values.items()}
+        kept, notices = _without_strangers(type(self), given)
+        try:
+            super().__init__(**kept)
+        except ValidationError as error:
+            raise _as_param_error(error, known) from None
+        self._notices = notices
+        self._provenance = {name: "user" for name in kept}
+
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """Each parameter by name, in the order of declaration."""
+        cached = cls.__dict__.get("_options")
+        if cached is None:
+            cached = {name: _read_field(name, item) for name, item in cls.model_fields.items()}
+            cls._options = cached  # type: ignore[attr-defined]
+        return cached
+
+    @classmethod
+    def field_name(cls, given: str) -> str:
+        """The field that `given` names: in either spelling, with or without dashes, or by an alias.
+
+        Raises:
+            ParamError: there is none; the nearest is named.
+        """
+        name = given.lstrip("-").replace("-", "_")
+        options = cls.options()
+        if name in options:
+            return name
+        for item in options.values():
+            if name in item.aliases:
+                return item.name
+        close = nearest(name, options)
+        hint = f" Did you mean {options[close.split()[-1][:-1]].flag}?" if close else ""
+        what = f"{cls.room or cls.__name__} has no parameter --{name.replace('_', '-')}.{hint}"
+        raise ParamError(what, fix=f"`{cls.room or 'ROOM'} --help` lists them all.")
+
+    @classmethod
+    def read(cls, mapping: Mapping[str, Any], *, source: Source = "user") -> tuple[Self, list[str]]:
+        """Params from names and values, and what the user should be told of them.
+
+        Args:
+            mapping: names in any spelling; values of the field's type, or text that can be read as one.
+            source: who gave the values.
+        """
+        params = cls(**{cls.field_name(name): value for name, value in mapping.items()})
+        params._provenance = {name: source for name in params._provenance}
+        return params, list(params._notices)
+
+    @classmethod
+    def method_of(cls, values: Mapping[str, Any]) -> str:
+        """The method among the room's that `values` ask for, '' in a room with one."""
+        if "trainer" not in cls.options():
+            return ""
+        return str(values.get("trainer", cls.options()["trainer"].default))
+
+    @property
+    def method(self) -> str:
+        """The room's method that these parameters ask for, '' in a room with one."""
+        return self.method_of({"trainer": self.trainer}) if "trainer" in type(self).model_fields else ""
+
+    @property
+    def notices(self) -> list[str]:
+        """What was ignored or decided when these parameters were read, in words."""
+        return list(self._notices)
+
+    def provenance(self, name: str) -> Source:
+        """Who gave the value of `name`: nobody (default), the user, a panel, or nbtrain itself (auto)."""
+        return self._provenance.get(name, "default")
+
+    def given(self) -> set[str]:
+        """Names of the parameters that someone gave a value."""
+        return {name for name, source in self._provenance.items() if source != "auto"}
+
+    def changed(self) -> dict[str, Any]:
+        """The parameters whose value is not the default, secrets left out, in the order of declaration."""
+        options = type(self).options()
+        return {
+            name: value
+            for name, value in ((name, getattr(self, name)) for name in options)
+            if not options[name].secret and not _same(value, options[name].default)
+        }
+
+    def record(self) -> dict[str, Any]:
+        """All parameters as plain data, secrets left out; `Params.read` of it gives equal parameters."""
+        return {name: getattr(self, name) for name, item in type(self).options().items() if not item.secret}
+
+    def but(self, *, source: Source = "auto", **values: Any) -> Self:
+        """The same parameters with some values replaced; `source` says who did it."""
+        kept = {name: getattr(self, name) for name in self._provenance} | values
+        other = type(self)(**kept)
+        other._provenance = self._provenance | {name: source for name in values}
+        other._notices = list(self._notices)
+        return other
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) in (str, int, float, bool, type(None), list, dict) and value == default)
+
+
+def _read_field(name: str, item: FieldInfo) -> Option:
+    extra = typing.cast("dict[str, Any]", item.json_schema_extra or {})
+    bounds = {
+        bound: getattr(rule, bound) for rule in item.metadata for bound in ("ge", "gt", "le", "lt") if hasattr(rule, bound)
+    }
+    return Option(name=name, type=item.annotation, default=item.default, help=item.description or "", bounds=bounds, **extra)
+
+
+def _without_strangers(cls: type[Params], values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Take out the values that the chosen method does not read, each with a notice."""
+    method, options, notices = cls.method_of(values), cls.options(), []
+    kept = dict(values)
+    for name, value in values.items():
+        item = options[name]
+        if item.applies_to(method):
+            continue
+        del kept[name]
+        if value != item.default:
+            owners = "/".join(owner.upper() for owner in item.only)
+            many = "trainers" if len(item.only) > 1 else "trainer"
+            notices.append(f"{name} only applies to {owners} {many}, will be ignored")
+    return kept, notices
+
+
+def _as_param_error(error: ValidationError, options: Mapping[str, Option]) -> ParamError:
+    """The first fault in words, with the flag as it is typed; the others are named after it."""
+    faults = [_fault(dict(item), options) for item in error.errors()]
+    distinct = list(dict.fromkeys(faults))
+    what, more = distinct[0], distinct[1:]
+    return ParamError(what, why="; ".join(more) and f"also: {'; '.join(more)}")
+
+
+def _fault(item: dict[str, Any], options: Mapping[str, Option]) -> str:
+    name = str(item["loc"][0]) if item["loc"] else ""
+    if name not in options:
+        return str(item["msg"]).removeprefix("Value error, ")
+    known = options[name]
+    if known.choices:
+        hint = nearest(str(item["input"]), map(str, known.choices))
+        return f"{known.flag} is one of {', '.join(map(str, known.choices))}; found {item['input']!r}.{hint}"
+    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return f"{known.flag} {message}; found {item['input']!r}"

@@ -1,0 +1,105 @@
+"""The story of a run, folded from its events: what the live view, the terminal and the Run object read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from nbtrain import events
+
+LOWER_IS_BETTER = ("loss", "perplexity", "mae", "mse", "rmse", "error", "kl", "ter", "wer")
+
+
+@dataclass
+class Record:
+    """All that the events of one run say, kept in the form in which it is shown.
+
+    series: training values by name, each a list of (step, value), steps rising.
+    evaluations: one mapping an evaluation: "step" and the values.
+    """
+
+    state: str = "starting"
+    started: events.Started | None = None
+    step: int = 0
+    epoch: float | None = None
+    first_time: float | None = None
+    last_time: float | None = None
+    series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    samples: list[events.Sampled] = field(default_factory=list)
+    notices: list[events.Warned] = field(default_factory=list)
+    saved: list[events.Saved] = field(default_factory=list)
+    changes: list[events.Changed] = field(default_factory=list)
+    resumed: list[events.Resumed] = field(default_factory=list)
+    end: events.Finished | events.Stopped | events.Failed | None = None
+
+    @classmethod
+    def of(cls, story: Iterable[events.Event]) -> Self:
+        """The record of these events, in order."""
+        record = cls()
+        for event in story:
+            record.add(event)
+        return record
+
+    def add(self, event: events.Event) -> None:
+        """Take one more event into account."""
+        if self.first_time is None:
+            self.first_time = event.time
+        self.last_time = event.time
+        if event.step is not None and not isinstance(event, events.Resumed):
+            self.step = max(self.step, event.step)
+        match event:
+            case events.Started():
+                self.started, self.state, self.end = event, "running", None
+            case events.Logged():
+                self.epoch = event.epoch if event.epoch is not None else self.epoch
+                for name, value in event.values.items():
+                    self.series.setdefault(name, []).append((event.step or 0, value))
+            case events.Evaluated():
+                self.evaluations.append({"step": event.step or 0, **event.values})
+            case events.Sampled():
+                self.samples.append(event)
+            case events.Warned():
+                self.notices.append(event)
+            case events.Saved():
+                self.saved.append(event)
+            case events.Changed():
+                self.changes.append(event)
+            case events.Resumed():
+                self._go_back_to(event)
+            case events.Finished() | events.Stopped() | events.Failed():
+                self.end, self.state = event, event.kind
+
+    def _go_back_to(self, event: events.Resumed) -> None:
+        """Drop what came after the checkpoint: it is trained again, and would stand twice in the curve."""
+        step = event.step or 0
+        self.step, self.state, self.end = step, "running", None
+        self.series = {name: [point for point in points if point[0] <= step] for name, points in self.series.items()}
+        self.evaluations = [row for row in self.evaluations if row["step"] <= step]
+        self.samples = [sample for sample in self.samples if (sample.step or 0) <= step]
+        self.resumed.append(event)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Optimiser steps planned, None until known."""
+        return self.started.total_steps if self.started else None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The last evaluation's values, or the last logged ones where there was none."""
+        if self.evaluations:
+            return {name: value for name, value in self.evaluations[-1].items() if name != "step"}
+        return {name: points[-1][1] for name, points in self.series.items() if points}
+
+    def best(self, metric: str = "loss") -> tuple[int, float] | None:
+        """(step, value) of the best evaluation by `metric`, None before the first."""
+        found = [(int(row["step"]), row[metric]) for row in self.evaluations if metric in row and row[metric] == row[metric]]
+        if not found:
+            return None
+        lower = any(word in metric for word in LOWER_IS_BETTER)
+        return min(found, key=lambda pair: pair[1] if lower else -pair[1])
+
+    def facts(self) -> Mapping[str, Any]:
+        """What was known at the start: device, dtype, rows, parameters ..."""
+        return self.started.facts if self.started else {}
