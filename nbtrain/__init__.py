@@ -1,0 +1,33 @@
+"""Train models from a notebook cell: `%load_ext nbtrain`, then `%autotrain llm --trainer sft`.
+
+The public names are loaded on first use: `import nbtrain` is quick and brings no heavy library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "train": "nbtrain.run",
+    "Run": "nbtrain.run",
+    "LLMTrainingParams": "nbtrain.trainers.llm",
+    "load_ipython_extension": "nbtrain.notebook",
+    "unload_ipython_extension": "nbtrain.notebook",
+    "NbtrainError": "nbtrain.errors",
+}
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nbtrain' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

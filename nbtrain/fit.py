@@ -1,0 +1,188 @@
+"""Parameters become a run: the one path that magic, panel, CLI, script and sweep all take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nbtrain import events, redact, trainers
+from nbtrain.errors import NbtrainError, RunError, TrainingError
+from nbtrain.params import Params
+from nbtrain.runs import checkpoints, folder, status
+from nbtrain.runs.active import ActiveRun
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.journal import Journal, story
+from nbtrain.runs.record import Record
+
+Sink = Callable[[events.Event], None]
+_HASHED = 256 * 2**20  # a larger input is known by size and time alone: hashing it would delay the first step
+
+
+def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
+    """Claim a run folder, put the notebook's variables into it, and write down what was asked.
+
+    Args:
+        params: of a room; `data_path` may hold rows instead of a path.
+        root: the folder in which a plain name becomes a run.
+
+    Raises:
+        DataError: the rows cannot be stored. RunError: the folder cannot be made.
+    """
+    from nbtrain.data import read
+
+    claimed = folder.claim(params.project_name, params.room, params.method, root)
+    source = getattr(params, "data_path", None)
+    if source is not None and not isinstance(source, str):
+        stored = read.materialise(source, claimed.data, "train")
+        params = params.but(source=params.provenance("data_path"), data_path=str(stored))
+    folder.write_params(claimed, params)
+    return claimed
+
+
+def asked(run: RunFolder) -> Params:
+    """The parameters that a run was started with, and who gave each; secrets are not among them."""
+    record = folder.read_params(run)
+    given = {name: record["params"][name] for name in record["provenance"] if name in record["params"]}
+    params, _ = trainers.load(record["room"]).Params.read(given)
+    sources: dict[Any, dict[str, Any]] = {}
+    for name, source in record["provenance"].items():
+        if name in given:
+            sources.setdefault(source, {})[name] = given[name]
+    for source, values in sources.items():
+        params = params.but(source=source, **values)
+    return params
+
+
+def fit(
+    run: RunFolder, *, resume: bool = False, sinks: Iterable[Sink] = (), secrets: Mapping[str, str] | None = None
+) -> str:
+    """Train in this process.
+
+    Args:
+        run: a prepared folder.
+        resume: go on from the newest verified checkpoint; from the start where there is none.
+        sinks: called with each event after the journal has it.
+        secrets: values of secret parameters; they are in no file.
+
+    Returns:
+        How it ended: "finished", "stopped" or "failed". An exception of the room is a `failed` event, never raised here.
+    """
+    redact.remember_environment()
+    for secret in (secrets or {}).values():
+        redact.remember(secret)
+    with folder.lock(run), Journal(run.events) as journal, status.Heartbeat(run):
+        active = ActiveRun(run, journal, sinks=tuple(sinks))
+        began = time.time()
+        try:
+            params = asked(run)
+            if secrets:
+                params = params.but(source="user", **secrets)
+            values = _train(params, active, resume)
+        except KeyboardInterrupt:
+            active.emit(events.Stopped(step=_step(run), reason="interrupted", checkpoint=_newest(run)))
+        except BaseException as error:
+            # SystemExit from a library in the middle of a run is a failure like any other
+            _write_error(run, error)
+            active.emit(events.Failed(step=_step(run), error=_as_ours(error, run).record()))
+        else:
+            _write_results(params, run, values, began)
+            if active.stopped:
+                active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
+            else:
+                seconds = round(time.time() - began, 3)
+                active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
+    return status.read(run).state
+
+
+def _train(params: Params, active: ActiveRun, resume: bool) -> Mapping[str, float]:
+    for notice in params.notices:
+        active.warn(notice)
+    inputs = fingerprint(getattr(params, "data_path", None))
+    if resume:
+        active.differences = _differences(active.folder, inputs)
+        active.resume_from = checkpoints.newest(active.folder)
+        if active.resume_from is None:
+            active.warn("no verified checkpoint was found: the run starts from the beginning")
+            active.emit(events.Resumed(step=0, checkpoint="", differences=active.differences))
+    else:
+        folder.atomic_write(active.folder.path / "inputs.json", json.dumps(inputs, indent=1))
+    if params.max_minutes:
+        active.deadline = time.time() + 60 * params.max_minutes
+    return trainers.load(params.room).train(params, active)
+
+
+def fingerprint(source: object) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of each local file that `source` names; nothing for a hub id or the built-in data."""
+    path = Path(source).expanduser() if isinstance(source, str) else None
+    if path is None or not path.exists():
+        return {}
+    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    found = {}
+    for item in files:
+        size = item.stat().st_size
+        digest = "" if size > _HASHED else hashlib.sha256(item.read_bytes()).hexdigest()
+        found[str(item)] = {"bytes": size, "sha256": digest} if digest else {"bytes": size, "changed": item.stat().st_mtime}
+    return found
+
+
+def _differences(run: RunFolder, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is not as it was when the run began: input files, versions of the libraries."""
+    record = folder.read_params(run)
+    stored = run.path / "inputs.json"
+    before = json.loads(stored.read_text()) if stored.exists() else {}
+    changed = [f"{path} has changed since the run began" for path in before if inputs.get(path) != before[path]]
+    versions = folder.versions()
+    moved = [f"{name} is {versions.get(name, 'gone')}, was {old}" for name, old in record["versions"].items() if versions.get(name) != old]
+    return (*changed, *moved)
+
+
+def _as_ours(error: BaseException, run: RunFolder) -> NbtrainError:
+    if isinstance(error, NbtrainError):
+        return error
+    name = type(error).__name__
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f"{Path(last[0].filename).name}, line {last[0].lineno}, in {last[0].name}" if last else ""
+    # a message of a library can be pages long; the whole of it is in error.txt
+    first = str(error).strip().split("\n")[0][:300] or "no message"
+    if isinstance(error, OSError) and error.errno == 28:
+        return RunError("the disk is full", where=where, fix=f"free some space and resume the run {run.name}")
+    return TrainingError(f"{name}: {first}", where=where, fix=f"`why {run.name}` shows the whole traceback ({run.error})")
+
+
+def _write_error(run: RunFolder, error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))
+    folder.atomic_write(run.error, redact.redact(text))
+
+
+def _write_results(params: Params, run: RunFolder, values: Mapping[str, float], began: float) -> None:
+    from nbtrain import card, export
+
+    record = Record.of(story(run.events))
+    report = {
+        "room": params.room,
+        "method": params.method,
+        "model": str(params.record().get("model", "")),
+        "seconds": round(time.time() - began, 3),
+        "steps": record.step,
+        "values": dict(values),
+        "evaluations": record.evaluations,
+        "facts": dict(record.facts()),
+    }
+    folder.atomic_write(run.report, json.dumps(report, indent=1, default=str))
+    export.write(params, run)
+    folder.atomic_write(run.card, card.card(params, record, run))
+
+
+def _step(run: RunFolder) -> int:
+    return Record.of(story(run.events)).step
+
+
+def _newest(run: RunFolder) -> str:
+    newest = checkpoints.newest(run)
+    return str(newest.relative_to(run.path)) if newest else ""

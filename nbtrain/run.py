@@ -1,0 +1,227 @@
+"""A run as its owner holds it: to read, to use, to stop, to go on with."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nbtrain import events, fit, trainers
+from nbtrain.errors import NbtrainError, RunError, WorkerDied, from_record
+from nbtrain.params import Params
+from nbtrain.runs import control, folder, launch, status
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.journal import Tail
+from nbtrain.runs.record import Record
+
+ENDED = ("finished", "stopped", "failed")
+
+watcher: Callable[[Params], Run] | None = None
+"""How `train` shows a run; the notebook extension sets it, since the core does not know the notebook."""
+
+
+class Run:
+    """One run, read from its folder; it holds no state of its own that a restart could lose.
+
+    Args:
+        where: the run folder, its path, or a name that `runs` lists.
+
+    A Run may stand wherever a model is asked for: as a path it is the model it saved.
+    """
+
+    def __init__(self, where: RunFolder | str | os.PathLike[str]) -> None:
+        self.folder = where if isinstance(where, RunFolder) else folder.find(os.fspath(where))
+        self.worker: launch.Worker | None = None
+        self._tail = Tail(self.folder.events)
+        self._record = Record()
+        self._reading = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def status(self) -> str:
+        """starting, running, paused, finished, stopped or failed."""
+        return status.read(self.folder).state
+
+    @property
+    def record(self) -> Record:
+        """All that the journal says up to now."""
+        with self._reading:
+            for event in self._tail.read():
+                self._record.add(event)
+            return self._record
+
+    @property
+    def params(self) -> Params:
+        """What was asked, without secrets."""
+        return fit.asked(self.folder)
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The last evaluation's values."""
+        return self.record.metrics
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """(step, loss) of the best evaluation."""
+        return self.record.best()
+
+    @property
+    def samples(self) -> list[Mapping[str, Any]]:
+        """Every sample taken, oldest first, each with its step."""
+        taken = self.record.samples
+        return [{"step": event.step, "label": event.label, **sample} for event in taken for sample in event.samples]
+
+    @property
+    def history(self) -> Any:
+        """A pandas DataFrame: one row a step, one column a value; those of evaluations begin with `eval_`."""
+        import pandas
+
+        rows: dict[int, dict[str, float]] = {}
+        for name, points in self.record.series.items():
+            for step, value in points:
+                rows.setdefault(step, {})[name] = value
+        for found in self.record.evaluations:
+            values = {f"eval_{name}": value for name, value in found.items() if name != "step"}
+            rows.setdefault(int(found["step"]), {}).update(values)
+        return pandas.DataFrame.from_dict(rows, orient="index").sort_index().rename_axis("step")
+
+    @property
+    def error(self) -> NbtrainError | None:
+        """Why the run failed, None if it did not."""
+        end = self.record.end
+        if isinstance(end, events.Failed):
+            return from_record(dict(end.error))
+        state = status.read(self.folder)
+        return WorkerDied(f"the run {self.name} ended without a word", why=state.cause) if state.state == "failed" else None
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait for the end; `timeout` in seconds. A run that failed raises its error here."""
+        watched = self.worker or launch.attach(self.folder)
+        if watched is not None:
+            watched.wait(timeout)
+        if self.status == "failed" and self.error is not None:
+            raise self.error
+        return self
+
+    def stop(self) -> None:
+        """Ask it to finish its step, save and end; returns at once."""
+        control.ask(self.folder, "stop")
+
+    def resume(self) -> Run:
+        """Go on from the newest verified checkpoint, in the background."""
+        if self.status not in ENDED:
+            raise RunError(f"the run {self.name} is still {self.status}", fix=f"attach to it: Run({self.name!r})")
+        status.write(self.folder, state="starting", stage="resuming", cause="")
+        self.worker = launch.launch(self.folder, resume=True)
+        return self
+
+    def export(self, to: str = "script") -> str:
+        """What does the same again, as text: to = script, yaml, cell, line or command."""
+        from nbtrain import export
+
+        return export.text(self.params, to, self.folder)
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained model, loaded on first use."""
+        from nbtrain.models import load
+
+        return load.saved_model(os.fspath(self))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its tokenizer, loaded on first use."""
+        from nbtrain.models import load
+
+        return load.saved_tokenizer(os.fspath(self))
+
+    def predict(self, rows: Any, **settings: Any) -> list[Any]:
+        """What the model says to new rows; for a language model prompts (str) or chats (lists of messages).
+
+        Args:
+            rows: one row or a list of them.
+            settings: as the room's `predict` takes them; for a language model max_new_tokens, temperature ...
+        """
+        room = trainers.load(self.params.room)
+        if not hasattr(room, "predict"):
+            raise RunError(f"the room {self.params.room} cannot predict")
+        many = isinstance(rows, list) and not (rows and isinstance(rows[0], Mapping) and "role" in rows[0])
+        found = room.predict(self.params, self.model, self.tokenizer, rows if many else [rows], **settings)
+        return list(found) if many else list(found)[0]
+
+    def generate(self, prompt: str | list[str], **settings: Any) -> Any:
+        """What a language model writes after `prompt`."""
+        return self.predict(prompt, **settings)
+
+    chat = generate
+
+    def free(self) -> None:
+        """Let go of the loaded model and its memory."""
+        for name in ("model", "tokenizer"):
+            self.__dict__.pop(name, None)
+        if "torch" in sys.modules:
+            import gc
+
+            gc.collect()
+            if sys.modules["torch"].cuda.is_available():
+                sys.modules["torch"].cuda.empty_cache()
+
+    def __fspath__(self) -> str:
+        if not self.folder.model.is_dir():
+            raise RunError(f"the run {self.name} has no model: it is {self.status}", fix="wait for it, or resume it")
+        return str(self.folder.model)
+
+    def __repr__(self) -> str:
+        best = self.best
+        found = f", best loss {best[1]:.4g} at step {best[0]}" if best else ""
+        return f"Run({self.name!r}: {self.status}, step {self.record.step}{found})"
+
+
+def start(params: Params, *, root: str | os.PathLike[str] = ".") -> Run:
+    """Start a worker on these parameters and come back at once."""
+    run = Run(fit.prepare(params, root=root))
+    secrets = {name: value for name, item in params.options().items() if item.secret and (value := getattr(params, name))}
+    run.worker = launch.launch(run.folder, secrets=secrets)
+    return run
+
+
+def train_here(params: Params, *, sinks: Iterable[fit.Sink] = (), root: str | os.PathLike[str] = ".") -> Run:
+    """Train in this process, to the end."""
+    run = Run(fit.prepare(params, root=root))
+    secrets = {name: value for name, item in params.options().items() if item.secret and (value := getattr(params, name))}
+    fit.fit(run.folder, sinks=sinks, secrets=secrets)
+    return run
+
+
+def train(params: Params) -> Run:
+    """Train, wait for the end and give back the run; in a notebook with its live view, elsewhere with lines on the terminal.
+
+    Raises:
+        NbtrainError: the run failed; it is the run's own error.
+    """
+    if watcher is not None:
+        return watcher(params)
+    from nbtrain.sinks.terminal import Terminal
+
+    run = train_here(params, sinks=(Terminal(),))
+    if run.status == "failed":
+        raise run.error or RunError(f"the run {run.name} failed")
+    return run
+
+
+def all_runs(root: str | os.PathLike[str] = ".") -> list[Run]:
+    """The runs below `root`, newest last."""
+    return [Run(found) for found in folder.all_runs(root)]
