@@ -1,0 +1,166 @@
+"""A real JupyterLab in a real Chromium. Skipped only where there is no browser, never in CI."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PICTURES = Path(__file__).parent / "screenshots"
+
+
+def notebook(*sources):
+    """The text of a notebook with one code cell a source."""
+    cells = [
+        {"cell_type": "code", "id": f"c{i}", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
+        for i, source in enumerate(sources)
+    ]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+
+
+class Lab:
+    """One running server, its folder, and the page that shows a notebook of it."""
+
+    def __init__(self, page, address, folder):
+        self.page, self.address, self.folder = page, address, folder
+
+    def open(self, *sources, name="page.ipynb"):
+        """Open a notebook with these cells and wait for its kernel."""
+        (self.folder / name).write_text(notebook(*sources))
+        self.page.goto(f"{self.address}/lab/tree/{name}?token=t&reset")
+        self.wait_idle(60)
+
+    def evaluate(self, body):
+        """The value of a JavaScript function's body."""
+        return self.page.evaluate("() => {" + body + "}")
+
+    def command(self, name, arguments="{}"):
+        """Start one of JupyterLab's commands; what it returns is not waited for."""
+        self.evaluate(f"jupyterapp.commands.execute('{name}', {arguments});")
+
+    def kernel_status(self):
+        return self.evaluate("return window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status ?? 'none';")
+
+    def wait_idle(self, seconds=60):
+        self.until(lambda: self.kernel_status() == "idle", seconds)
+
+    def until(self, holds, seconds=30):
+        """Wait until `holds()` is true and return its value; fails with a picture of the page."""
+        end = time.time() + seconds
+        while time.time() < end:
+            value = holds()
+            if value:
+                return value
+            self.page.wait_for_timeout(100)
+        self.picture("timeout")
+        pytest.fail(f"not within {seconds} s; the page reads:\n{self.page.inner_text('body')[-3000:]}")
+
+    def select(self, index):
+        self.evaluate(f"jupyterapp.shell.currentWidget.content.activeCellIndex = {index};")
+
+    def start(self, index):
+        """Run one cell and come back at once."""
+        self.select(index)
+        self.command("notebook:run-cell")
+
+    def run(self, index, seconds=60):
+        """Run one cell and wait until the kernel is idle again."""
+        before = self.prompt(index)
+        self.start(index)
+        self.until(lambda: self.prompt(index) not in (before, None), seconds)
+        self.wait_idle(seconds)
+
+    def prompt(self, index):
+        """The number of the cell's last finished execution."""
+        return self.evaluate(
+            f"return jupyterapp.shell.currentWidget.content.widgets[{index}].model.sharedModel.execution_count;"
+        )
+
+    def outputs(self, index):
+        """The cell's outputs as they would be saved."""
+        return self.evaluate(
+            f"return jupyterapp.shell.currentWidget.content.widgets[{index}].model.outputs.toJSON();"
+        )
+
+    def cell(self, index):
+        """The cell's element on the page."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def text(self, index):
+        """What the cell's output area reads."""
+        area = self.cell(index).locator(".jp-OutputArea")
+        return "\n".join(area.all_inner_texts())
+
+    def picture(self, name):
+        PICTURES.mkdir(exist_ok=True)
+        self.page.screenshot(path=str(PICTURES / f"{name}.png"))
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must have a browser: install chromium")
+        pytest.skip("no browser is installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    port = _free_port()
+    home = tmp_path_factory.mktemp("home")
+    environment = {**os.environ, "HOME": str(home), "JUPYTER_CONFIG_DIR": str(home), "IPYTHONDIR": str(home / "ipython")}
+    environment.pop("CI", None)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", "--allow-root"]
+    settings = [f"--port={port}", "--IdentityProvider.token=t", "--LabApp.news_url=", f"--ServerApp.root_dir={folder}"]
+    with (folder.parent / "lab.log").open("wb") as log:
+        process = subprocess.Popen(command + settings, cwd=folder, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{address}/api?token=t", timeout=1).read()
+            break
+        except OSError:
+            assert process.poll() is None, "JupyterLab ended while starting"
+            time.sleep(0.2)
+    yield address, folder
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def lab(chromium, server):
+    address, folder = server
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    yield Lab(page, address, folder)
+    page.close()
+    context.close()
