@@ -16,6 +16,7 @@ from nbtrain.errors import NbtrainError, RunError, TrainingError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, status
 from nbtrain.runs.active import ActiveRun
+from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
 from nbtrain.runs.record import Record
@@ -48,14 +49,11 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
 def asked(run: RunFolder) -> Params:
     """The parameters that a run was started with, and who gave each; secrets are not among them."""
     record = folder.read_params(run)
-    given = {name: record["params"][name] for name in record["provenance"] if name in record["params"]}
-    params, _ = trainers.load(record["room"]).Params.read(given)
-    sources: dict[Any, dict[str, Any]] = {}
-    for name, source in record["provenance"].items():
-        if name in given:
-            sources.setdefault(source, {})[name] = given[name]
-    for source, values in sources.items():
-        params = params.but(source=source, **values)
+    room = trainers.load(record["room"]).Params
+    params = room()
+    for source in ("user", "panel", "auto"):
+        named = [name for name, who in record["provenance"].items() if who == source and name in room.options()]
+        params = params.but(source=source, **{name: record["params"][name] for name in named}) if named else params
     return params
 
 
@@ -111,7 +109,7 @@ def _train(params: Params, active: ActiveRun, resume: bool) -> Mapping[str, floa
             active.warn("no verified checkpoint was found: the run starts from the beginning")
             active.emit(events.Resumed(step=0, checkpoint="", differences=active.differences))
     else:
-        folder.atomic_write(active.folder.path / "inputs.json", json.dumps(inputs, indent=1))
+        atomic_write(active.folder.path / "inputs.json", json.dumps(inputs, indent=1))
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
     return trainers.load(params.room).train(params, active)
@@ -157,7 +155,7 @@ def _as_ours(error: BaseException, run: RunFolder) -> NbtrainError:
 
 def _write_error(run: RunFolder, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
-    folder.atomic_write(run.error, redact.redact(text))
+    atomic_write(run.error, redact.redact(text))
 
 
 def _write_results(params: Params, run: RunFolder, values: Mapping[str, float], began: float) -> None:
@@ -174,9 +172,9 @@ def _write_results(params: Params, run: RunFolder, values: Mapping[str, float], 
         "evaluations": record.evaluations,
         "facts": dict(record.facts()),
     }
-    folder.atomic_write(run.report, json.dumps(report, indent=1, default=str))
+    atomic_write(run.report, json.dumps(report, indent=1, default=str))
     export.write(params, run)
-    folder.atomic_write(run.card, card.card(params, record, run))
+    atomic_write(run.card, card.card(params, record, run))
 
 
 def _step(run: RunFolder) -> int:
