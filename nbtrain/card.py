@@ -1,0 +1,127 @@
+"""The model card: README.md of a run folder, as the hub shows it. Names and values in it are text, never Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nbtrain import __version__, redact
+from nbtrain.export import inside
+from nbtrain.params import Params
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.record import Record
+
+CARD = """\
+---
+library_name: {library}
+tags: [nbtrain, {room}]
+---
+
+# {name}
+
+{summary}
+
+## Use
+
+{use}
+
+## Results
+
+{results}
+
+## Parameters
+
+{parameters}
+
+All others are nbtrain's defaults. {trained} `train.py` beside this card trains the same again.
+"""
+_LONGEST = 400  # letters of one value: a card is read, and a system prompt can be pages
+
+
+def card(params: Params, record: Record, folder: RunFolder) -> str:
+    """The card of what `folder` holds.
+
+    Args:
+        params: what was asked. record: what happened.
+    """
+    given = params.record()
+    adapter = (folder.model / "adapter_config.json").is_file()
+    data = given.get("data_path")
+    source = "a variable of a notebook" if inside(data, folder) else code(data)
+    method = f", {params.method}" if params.method else ""
+    values = {name: value for name, value in params.changed().items() if name not in ("model", "data_path")}
+    text = CARD.format(
+        library="peft" if adapter else "transformers",
+        room=params.room,
+        name=code(folder.name),
+        summary=f"{code(given.get('model'))}, trained by nbtrain ({params.room}{method}) on {source}.",
+        use=_use(folder, adapter),
+        results=_results(record),
+        parameters=table(("parameter", "value"), values.items()) if values else "None was changed.",
+        trained=_trained(record),
+    )
+    return redact.redact(text)
+
+
+def code(value: Any) -> str:
+    """`value` as a code span: the only form in which Markdown leaves text alone, whatever stands in it."""
+    text = re.sub(r"\s+", " ", str(value)).strip()
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    # an empty span is none, and a space keeps a backtick at an end from joining the fence
+    edge = " " if not text or text[0] == "`" or text[-1] == "`" else ""
+    return f"{fence}{edge}{text or '-'}{edge}{fence}"
+
+
+def table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    """A Markdown table of code spans."""
+    # a table is cut into cells before code spans are seen, so that a bar ends a cell even inside one
+    cells = [[code(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines = [heads, tuple("---" for _ in heads), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _use(folder: RunFolder, adapter: bool) -> str:
+    if not folder.model.is_dir():
+        return "The run ended before a model was saved."
+    kind = "AutoPeftModelForCausalLM" if adapter else "AutoModelForCausalLM"
+    chat = (folder.model / "chat_template.jinja").is_file()
+    messages = '[{"role": "user", "content": "Hello"}]'
+    prompt = (
+        f"tokenizer.apply_chat_template({messages}, add_generation_prompt=True, tokenize=False)" if chat else '"Hello"'
+    )
+    return f"""```python
+from {"peft" if adapter else "transformers"} import {kind}
+from transformers import AutoTokenizer
+
+model = {kind}.from_pretrained("model")  # this folder's
+tokenizer = AutoTokenizer.from_pretrained("model")
+prompt = {prompt}
+tokens = tokenizer(prompt, return_tensors="pt", add_special_tokens={not chat})
+print(tokenizer.decode(model.generate(**tokens, max_new_tokens=50)[0], skip_special_tokens=True))
+```"""
+
+
+def _results(record: Record) -> str:
+    if not record.evaluations:
+        return "No held-out rows were measured."
+    last, first = record.evaluations[-1], record.evaluations[0]
+    names = [name for name in last if name != "step"]
+    heads = ("held-out rows", f"step {int(first['step'])}", f"step {int(last['step'])}")
+    if len(record.evaluations) == 1:
+        return table((heads[0], heads[2]), ((name, _figure(last[name])) for name in names))
+    return table(heads, ((name, _figure(first.get(name)), _figure(last[name])) for name in names))
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _trained(record: Record) -> str:
+    facts: Mapping[str, Any] = record.facts()
+    known = [f"{name} {code(facts[name])}" for name in ("device", "dtype", "rows") if name in facts]
+    steps = f"It took {record.step} steps with nbtrain {__version__}"
+    return f"{steps} ({', '.join(known)})." if known else f"{steps}."

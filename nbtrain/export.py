@@ -1,0 +1,264 @@
+"""What does a run again, as text: script, config, magic line, cell, command. Each reads back to equal parameters."""
+
+from __future__ import annotations
+
+import math
+import os
+import pprint
+import re
+import shlex
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nbtrain import __version__, doctor, redact, trainers
+from nbtrain.errors import ParamError, nearest
+from nbtrain.params import Params, words
+from nbtrain.runs.files import atomic_write
+from nbtrain.runs.folder import RunFolder, read_params
+
+SCRIPT = '''\
+# /// script
+# requires-python = ">=3.11,<3.14"
+# dependencies = [
+{dependencies}
+# ]
+# ///
+"""A training run of nbtrain, to do again: `python train.py`, or `uv run train.py` to get the versions above first.
+
+Only what differs from nbtrain's defaults is written here. On a CPU the same versions give the same weights, to the bit.
+It makes a run folder of its own below the folder it is started from; a relative path is looked for there too.
+"""
+{imports}
+from nbtrain import {name}, train
+
+if __name__ == "__main__":
+    run = train(
+        {call}
+    )
+    print(run)
+'''
+_VARIABLE = re.compile(r"\$(\$?)\{(\w+)\}")
+_AS_TEXT = r"$\g<0>"  # one more $ before it: not a variable
+_DATA = ("train_split", "valid_split", "chat_template")  # fields that AutoTrain's layout keeps under `data`
+
+
+def script(params: Params, folder: RunFolder | None = None) -> str:
+    """A script that trains with these parameters; its head names the exact versions (PEP 723).
+
+    Args:
+        folder: the run that was trained; a file inside it is found beside the script, wherever the folder goes.
+    """
+    lines = [f"{name}={_literal(value, folder)}," for name, value in params.changed().items()]
+    body = textwrap.indent("\n".join(lines), " " * 12)
+    name = type(params).__name__
+    call = f"{name}(\n{body}\n        )" if lines else f"{name}()"
+    dependencies = "\n".join(f'#     "{each}",' for each in _dependencies(params, folder))
+    imports = "\nfrom pathlib import Path\n" if "Path(__file__)" in call else ""
+    return redact.redact(SCRIPT.format(dependencies=dependencies, imports=imports, name=name, call=call))
+
+
+def yaml(params: Params, folder: RunFolder | None = None) -> str:
+    """A config in AutoTrain's layout; `read_yaml` reads it, and those that AutoTrain's users have.
+
+    Args:
+        folder: the run that was trained; a file inside it is written as `${here}/...`, the folder of the config.
+    """
+    import yaml as parser
+
+    changed = {name: _portable(value, folder) for name, value in params.changed().items()}
+    changed.pop("trainer", None)
+    changed.setdefault("model", params.record().get("model"))
+    changed.setdefault("data_path", params.record().get("data_path"))
+    top = {"task": _task(params), "base_model": changed.pop("model"), "project_name": changed.pop("project_name", None)}
+    columns = changed.pop("column_mapping", None) or {}
+    columns |= {name: changed.pop(name) for name in list(changed) if name.endswith("_column")}
+    data = {"path": changed.pop("data_path")} | {name: changed.pop(name) for name in _DATA if name in changed}
+    data |= {"column_mapping": columns} if columns else {}
+    layout = {name: value for name, value in top.items() if value is not None} | {"data": data, "params": changed}
+    return redact.redact(parser.safe_dump(layout, sort_keys=False, allow_unicode=True, width=120))
+
+
+def read_yaml(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """The room and the parameters, by name, of a config in AutoTrain's layout.
+
+    `${NAME}` is the environment's variable, `${here}` the folder of the config, `$${NAME}` the text itself.
+
+    Raises:
+        ParamError: the file cannot be read as YAML, lacks its task, or names a room or a variable that does not exist.
+    """
+    import yaml as parser
+
+    where = str(path)
+    try:
+        layout = parser.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, parser.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ParamError("the config cannot be read", where=where, why=reason, fix="give a YAML file") from None
+    if not isinstance(layout, dict) or not isinstance(layout.get("task"), str):
+        raise ParamError("the config names no task", where=where, fix="begin it with a line such as `task: llm-sft`")
+    layout = _expanded(layout, {**os.environ, "here": str(Path(path).resolve().parent)}, where)
+    room, method = _room(layout.pop("task"), where)
+    return room, ({"trainer": method} if method else {}) | _flat(layout, trainers.load(room).Params, where)
+
+
+def line(params: Params) -> str:
+    """The magic's line."""
+    return redact.redact(f"%autotrain {params.room} {words.write_line(params)}".rstrip())
+
+
+def cell(params: Params) -> str:
+    """A cell: the magic and a line for each parameter."""
+    return redact.redact(f"%%autotrain {params.room}\n{words.write_body(params)}")
+
+
+def command(params: Params) -> str:
+    """The command for a terminal."""
+    return redact.redact(f"nbtrain {params.room} {shlex.join(words.write_tokens(params))}".rstrip())
+
+
+_FORMS: dict[str, Callable[[Params, RunFolder | None], str]] = {
+    "script": script,
+    "yaml": yaml,
+    "line": lambda params, folder: line(params),
+    "cell": lambda params, folder: cell(params),
+    "command": lambda params, folder: command(params),
+}
+FORMS = tuple(_FORMS)
+
+
+def text(params: Params, to: str, folder: RunFolder | None = None) -> str:
+    """One of FORMS, by its name.
+
+    Raises:
+        ParamError: there is no such form.
+    """
+    if to not in _FORMS:
+        raise ParamError(f"--to is one of {', '.join(FORMS)}; found {to!r}.{nearest(to, FORMS)}")
+    return _FORMS[to](params, folder)
+
+
+def write(params: Params, folder: RunFolder) -> None:
+    """Put train.py and config.yaml into the run folder, each whole or not at all."""
+    atomic_write(folder.script, script(params, folder))
+    atomic_write(folder.config, yaml(params, folder))
+
+
+def _dependencies(params: Params, folder: RunFolder | None) -> list[str]:
+    """nbtrain with the room's extra, and the exact version of each package that the extra names."""
+    extra = doctor.extra_of(params.room)
+    recorded = read_params(folder).get("versions", {}) if folder and folder.params.exists() else {}
+    now = {each.name: doctor.installed(each.name) for each in doctor.needed(extra)}
+    # the local part of a version (2.13.0+cpu) names a build that only its own index has
+    pins = [f"{name}=={version.split('+')[0]}" for name, version in (now | recorded).items() if version]
+    return [f"nbtrain[{extra}]=={__version__}" if extra else f"nbtrain=={__version__}", *pins]
+
+
+def inside(value: Any, folder: RunFolder | None) -> str | None:
+    """The path relative to the run folder, where `value` is one inside it."""
+    if folder is None or not isinstance(value, str) or not value or "\0" in value:
+        return None
+    path, home = Path(value).resolve(), folder.path.resolve()
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) and path != home and path.exists() else None
+
+
+def _literal(value: Any, folder: RunFolder | None) -> str:
+    place = inside(value, folder)
+    if place:
+        return f"Path(__file__).resolve().parent / {_quoted(place)}"
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, (list, tuple, dict)) or value is None or isinstance(value, (bool, int, float)):
+        return pprint.pformat(value, width=100, sort_dicts=False)
+    raise ParamError(
+        f"a {type(value).__name__} cannot be written into a script",
+        why="it lives in the notebook only",
+        fix="export the run that used it: the run folder keeps what came from the notebook",
+    )
+
+
+def _quoted(text: str) -> str:
+    """As a formatter would have it: double quotes where that needs no more escapes."""
+    literal = repr(text)
+    return literal if '"' in literal or literal[0] == '"' else f'"{literal[1:-1]}"'
+
+
+def _portable(value: Any, folder: RunFolder | None) -> Any:
+    """Only what YAML's safe subset knows, with `${` kept from being read as a variable."""
+    place = inside(value, folder)
+    if place:
+        return "${here}/" + _VARIABLE.sub(_AS_TEXT, place)
+    if isinstance(value, str):
+        return _VARIABLE.sub(_AS_TEXT, value)
+    if isinstance(value, (list, tuple)):
+        return [_portable(item, None) for item in value]
+    if isinstance(value, Mapping):
+        return {_portable(name, None): _portable(item, None) for name, item in value.items()}
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return _literal(value, folder)
+
+
+def _task(params: Params) -> str:
+    return f"{params.room}-{params.method}" if params.method else params.room
+
+
+def _room(task: str, where: str) -> tuple[str, str]:
+    """llm-sft is the room llm and its method sft; either spelling, with - or _."""
+    known = {name.replace("_", "-"): name for name in trainers.names()}
+    wanted = task.replace("_", "-")
+    for spelled in sorted(known, key=len, reverse=True):
+        if wanted == spelled:
+            return known[spelled], ""
+        if wanted.startswith(f"{spelled}-"):
+            return known[spelled], wanted.removeprefix(f"{spelled}-")
+    raise ParamError(f"there is no task {task!r}; there are {', '.join(known)}.{nearest(wanted, known)}", where=where)
+
+
+def _flat(layout: dict[str, Any], params_class: type[Params], where: str) -> dict[str, Any]:
+    """The parts of AutoTrain's layout as one mapping of parameters."""
+    options = params_class.options()
+    found = {"model": layout.pop("base_model", None), "project_name": layout.pop("project_name", None)}
+    data, given, hub = (_part(layout, name, where) for name in ("data", "params", "hub"))
+    if layout.pop("backend", "local") not in ("local", None):
+        raise ParamError("a config can only be trained here", where=where, fix="set `backend: local`")
+    if layout.get("log") == "none":
+        del layout["log"]
+    found["data_path"] = data.pop("path", None)
+    columns = data.pop("column_mapping", None) or {}
+    roles = {name.removesuffix("_column"): column for name, column in columns.items() if name not in options}
+    found |= {name: column for name, column in columns.items() if name in options}
+    found |= {"column_mapping": roles or None}
+    found |= hub if hub.get("push_to_hub") else {}
+    return {name: value for name, value in found.items() if value is not None} | data | given | layout
+
+
+def _part(layout: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    part = layout.pop(name, None) or {}
+    if not isinstance(part, dict):
+        raise ParamError(f"`{name}` in the config is no list of names and values", where=where)
+    return part
+
+
+def _expanded(value: Any, variables: Mapping[str, str], where: str) -> Any:
+    if isinstance(value, dict):
+        return {_expanded(name, variables, where): _expanded(item, variables, where) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_expanded(item, variables, where) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(found: re.Match[str]) -> str:
+        escaped, name = found.groups()
+        if escaped:
+            return f"${{{name}}}"
+        if name not in variables:
+            raise ParamError(
+                f"the config asks for the variable {name}, which is not set", where=where, fix=f"export {name}=..."
+            )
+        return variables[name]
+
+    return _VARIABLE.sub(replace, value)
