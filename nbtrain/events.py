@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from nbtrain.redact import redact
+
 Values = Mapping[str, float]
 
 
@@ -31,7 +33,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """Training begins. total_steps: optimiser steps planned, None where unknown. facts: device, dtype, rows, path ..."""
+    """Training begins. total_steps: optimiser steps planned, None where unknown. facts: device, dtype, rows ..."""
 
     kind = "started"
     room: str
@@ -137,7 +139,7 @@ KINDS: dict[str, type[Event]] = {
 
 
 def encode(event: Event) -> str:
-    """The event as one line of JSON, without the newline."""
+    """The event as one line of JSON, without the newline; secrets in its texts are masked."""
     fields = {name: value for name, value in _fields(event) if value is not None}
     return json.dumps(_plain({"event": event.kind, **fields}), ensure_ascii=False, allow_nan=False)
 
@@ -164,7 +166,10 @@ def decode(line: str) -> Event:
 
 
 def replay(lines: Iterable[str]) -> Iterator[Event]:
-    """The events of a journal, in order. A line that is torn or not understood is passed over: a killed writer leaves at most one."""
+    """The events of a journal, in order. A line that is torn or not understood is passed over.
+
+    A killed writer leaves at most one.
+    """
     for line in lines:
         try:
             yield decode(line)
@@ -178,9 +183,10 @@ def _fields(event: Event) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Only what JSON knows: numpy and torch scalars become numbers, NaN and infinity null, lone surrogates '\\ufffd'."""
+    """Only what JSON knows: numpy and torch scalars become numbers, NaN and infinity null, lone surrogates '?'."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        # here and not on the line: behind an escaped line end a token is not a word of its own any more
+        return redact(value.encode("utf-8", "replace").decode("utf-8"))
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

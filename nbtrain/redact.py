@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL)", re.IGNORECASE)
 SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,})\b")
@@ -14,9 +17,9 @@ _known: set[str] = set()
 
 
 def remember(secret: str | None) -> None:
-    """From now on `secret` is masked in every text that `redact` sees."""
+    """From now on `secret` is masked in every text that `redact` sees, also where it stands quoted (JSON, repr)."""
     if secret and len(secret) >= _SHORTEST:
-        _known.add(secret)
+        _known.update((secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]))
 
 
 def remember_environment() -> None:
@@ -32,3 +35,18 @@ def redact(text: str) -> str:
         if secret in text:
             text = text.replace(secret, MASK)
     return SHAPES.sub(MASK, text)
+
+
+def redact_all(value: Any) -> Any:
+    """`value` with every text in it redacted; mappings, lists and tuples are walked.
+
+    JSON is masked this way before it is written: afterwards a token behind an escaped line end is not a word
+    of its own any more, and a secret made of digits would tear the numbers.
+    """
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact_all(key): redact_all(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact_all(item) for item in value]
+    return value

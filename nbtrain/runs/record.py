@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -42,7 +43,7 @@ class Record:
             record.add(event)
         return record
 
-    def add(self, event: events.Event) -> None:
+    def add(self, event: events.Event) -> None:  # noqa: C901 - one case an event
         """Take one more event into account."""
         if self.first_time is None:
             self.first_time = event.time
@@ -94,7 +95,8 @@ class Record:
 
     def best(self, metric: str = "loss") -> tuple[int, float] | None:
         """(step, value) of the best evaluation by `metric`, None before the first."""
-        found = [(int(row["step"]), row[metric]) for row in self.evaluations if metric in row and row[metric] == row[metric]]
+        rows = [row for row in self.evaluations if metric in row and not math.isnan(row[metric])]
+        found = [(int(row["step"]), row[metric]) for row in rows]
         if not found:
             return None
         lower = any(word in metric for word in LOWER_IS_BETTER)

@@ -1,0 +1,100 @@
+"""What a trainer is given as `run`: where to write, whom to tell, what it is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from nbtrain.events import Event, Failed, Finished, Resumed, Started, Stopped, Warned
+from nbtrain.runs import status
+from nbtrain.runs.control import Control
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.journal import Journal
+
+_STATUS_SECONDS = 0.5
+
+Sink = Callable[[Event], None]
+
+
+class ActiveRun:
+    """A run while it trains.
+
+    Args:
+        sinks: each is called with an event after the journal has it. One that raises is called no more.
+        resume_from: the checkpoint to go on from.
+        max_minutes: after these a stop is asked.
+
+    Attributes:
+        deadline: seconds since 1970 at which a stop is asked, None for never.
+        differences: what is not as it was when the run began; for the event of a resumed run.
+        stopped: why the run was asked to stop, '' while it was not.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        journal: Journal,
+        *,
+        resume_from: Path | None = None,
+        sinks: Iterable[Sink] = (),
+        max_minutes: float | None = None,
+    ) -> None:
+        self.folder = folder
+        self.resume_from = resume_from
+        self.deadline = time.time() + 60 * max_minutes if max_minutes else None
+        self.differences: tuple[str, ...] = ()
+        self.stopped = ""
+        self._journal = journal
+        self._sinks = list(sinks)
+        self._control = Control(folder)
+        self._told = 0.0  # when the status was written last, on the monotonic clock
+
+    def emit(self, event: Event) -> None:
+        """Tell what happened: the journal first, so that what anybody saw is on record.
+
+        Raises:
+            TrainingError: the journal cannot be written.
+        """
+        self._journal.append(event)
+        self._update_status(event)
+        for sink in list(self._sinks):
+            try:
+                sink(event)
+            except Exception as error:
+                self._sinks.remove(sink)
+                name = getattr(sink, "__qualname__", type(sink).__qualname__)
+                self.warn(f"{name} raised {type(error).__name__} ({error}) and gets no more news of this run")
+
+    def warn(self, message: str) -> None:
+        """A notice for the user, in one or two sentences."""
+        self.emit(Warned(message=message))
+
+    def stage(self, text: str) -> None:
+        """What is being done before the first step: reading data, loading the model ..."""
+        with contextlib.suppress(OSError):  # a full disk is told by the journal
+            status.write(self.folder, stage=text)
+
+    def requests(self) -> set[str]:
+        """What was asked since the last call, of stop, save and sample. A stop stays asked."""
+        asked = self._control.take()
+        if not self.stopped and "stop" in asked:
+            self.stopped = "asked to stop"
+        if not self.stopped and self.deadline is not None and time.time() >= self.deadline:
+            self.stopped = "the time is up (--max-minutes)"
+        return asked | {"stop"} if self.stopped else asked
+
+    def _update_status(self, event: Event) -> None:
+        changes: dict[str, object] = {} if event.step is None else {"step": event.step}
+        match event:
+            case Started() | Resumed():
+                changes |= {"state": "running", "stage": "", "cause": ""}
+            case Finished() | Stopped():
+                changes |= {"state": event.kind, "stage": "", "cause": ""}
+            case Failed():
+                changes |= {"state": "failed", "stage": "", "cause": event.error.get("what", "")}
+        if "state" in changes or (changes and time.monotonic() - self._told >= _STATUS_SECONDS):
+            with contextlib.suppress(OSError):
+                status.write(self.folder, **changes)
+            self._told = time.monotonic()

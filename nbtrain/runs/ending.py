@@ -1,0 +1,78 @@
+"""How a run ended whose process could not say it itself."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from nbtrain.errors import NbtrainError, RunError, WorkerDied
+from nbtrain.events import Failed, Finished, Stopped
+from nbtrain.redact import redact
+from nbtrain.runs import status
+from nbtrain.runs.folder import RunFolder, lock
+from nbtrain.runs.journal import Journal, last
+
+CODES = {"finished": 0, "failed": 1, "stopped": 3}
+"""Exit code of a worker, by the state in which its run ended."""
+
+_SIGNALS = {
+    "SIGKILL": "often the system ran out of memory",
+    "SIGSEGV": "a crash in native code; the log has the Python frames",
+    "SIGBUS": "a crash in native code, often because /dev/shm or a disk is full",
+    "SIGABRT": "native code gave up; the log has its last words",
+    "SIGILL": "a library was built for another processor",
+    "SIGTERM": "ended from outside",
+    "SIGINT": "interrupted twice",
+    "SIGHUP": "its terminal was closed",
+}
+
+
+def words(code: int | None) -> str:
+    """A process's exit code in words; negative for a signal, None where nobody could read it."""
+    if code is None:
+        return status.GONE
+    if code < 0:
+        name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
+        return f"killed by {name}" + (f": {_SIGNALS[name]}" if name in _SIGNALS else "")
+    if code == 0:
+        return "exit 0 in the middle of the run: something in it called os._exit or sys.exit"
+    return f"exit {code} before the run could say why"
+
+
+def died(folder: RunFolder, code: int | None) -> WorkerDied:
+    """The error of a run whose process is gone; the last line of its log is in it."""
+    said = _last_line(folder.log)
+    return WorkerDied(
+        f"The process that trained {folder.name} died",
+        where=str(folder.log),
+        why=words(code) + (f". Last in its log: {said}" if said else ""),
+        fix=f"Resume it from its last checkpoint: resume {folder.name}",
+    )
+
+
+def fail(folder: RunFolder, error: NbtrainError) -> None:
+    """Write into journal and status that the run failed, unless it has ended by itself or somebody trains it."""
+    try:
+        with lock(folder):
+            now = status.stored(folder)
+            if now.state in status.ENDED:
+                return
+            end = last(folder.events)
+            if isinstance(end, (Finished, Stopped, Failed)) and end.time >= now.since:
+                status.write(folder, state=end.kind, pid=None, pid_start=None)
+                return
+            with Journal(folder.events) as journal:
+                journal.append(Failed(step=now.step or None, error=error.record()))
+            status.write(folder, state="failed", cause=error.why or error.what, pid=None, pid_start=None)
+    except RunError:
+        return  # the lock is held: it is trained, or another reader is writing just this
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return redact(next((line.strip() for line in reversed(lines) if line.strip()), ""))[:300]

@@ -1,0 +1,253 @@
+"""Workers: the processes that train. Each has a session of its own: no interrupt and no dead kernel takes it along.
+
+A standby is a worker that has its imports done and waits; a run that starts then saves the seconds they take.
+What it is to do, and every secret, comes as one line on its stdin: any user of the machine can read an argument.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from nbtrain.errors import RunError
+from nbtrain.runs import control, ending, process, status
+from nbtrain.runs.folder import RunFolder
+
+# read by a library when it is imported: a standby has done that, so a change of one of these makes it useless
+_READ_ON_IMPORT = re.compile(
+    r"(?!HF_TOKEN$)(HF_|HUGGINGFACE|TRANSFORMERS_|DATASETS_|TOKENIZERS_|TRL_|PYTHON|TORCH|PYTORCH|CUDA|NVIDIA|NCCL|ROCM|HIP_"
+    r"|OMP_|MKL_|KMP_|OPENBLAS|GOTO|LD_|MALLOC_|XDG_|HOME$|PATH$|TMPDIR$|LANG$|LC_|NBTRAIN_)"
+)
+_POLL_SECONDS = 0.05
+
+
+class Worker:
+    """A process that trains one run, started here or found by its status."""
+
+    def __init__(self, folder: RunFolder, pid: int, child: subprocess.Popen[bytes] | None = None) -> None:
+        self.folder = folder
+        self.pid = pid
+        self._start = process.start_of(pid)
+        self._child = child
+        self._settled = False
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs: 0 finished, 3 stopped, 1 failed, negative for a signal.
+
+        When the process is gone, the run's journal and status have its end, whether it could write that itself or not.
+        """
+        if self._child is not None:
+            code = self._child.poll()
+        elif process.alive(self.pid, self._start):
+            code = None
+        else:
+            code = ending.CODES.get(status.read(self.folder).state, 1)
+        if code is not None and not self._settled:
+            ending.fail(self.folder, ending.died(self.folder, code if self._child is not None else None))
+            self._settled = True
+        return code
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the end, at most `timeout` seconds; the exit code, None if it still runs."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None and (until is None or time.monotonic() < until):
+            time.sleep(_POLL_SECONDS)
+        return code
+
+    def stop(self) -> None:
+        """Ask it to finish its step, save and end; returns at once."""
+        control.ask(self.folder, "stop")
+
+    def kill(self) -> None:
+        """End it now, with its children; the last checkpoint is kept."""
+        if self.poll() is not None:
+            return
+        if os.name == "nt":
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(self.pid)], capture_output=True)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def cause(self) -> str:
+        """How it ended, in words; '' while it runs."""
+        code, now = self.poll(), status.read(self.folder)
+        if code is None:
+            return ""
+        return now.cause or now.state
+
+
+_workers: dict[Path, Worker] = {}
+"""The workers that this process started: only a parent reads an exit code, whoever holds the handle."""
+
+
+def launch(folder: RunFolder, secrets: Mapping[str, str] | None = None, *, resume: bool = False) -> Worker:
+    """Train a prepared run in a process of its own; returns at once.
+
+    Args:
+        secrets: values of secret parameters.
+        resume: go on from the newest good checkpoint.
+
+    Raises:
+        RunError: it is being trained already.
+    """
+    now = status.read(folder)
+    if now.state not in status.ENDED and now.pid is not None:
+        raise RunError(
+            f"{folder.name} is being trained already, by process {now.pid}",
+            where=str(folder.path),
+            fix=f"attach {folder.name}",
+        )
+    assignment = {"folder": str(folder.path), "secrets": dict(secrets or {}), "resume": resume, "cwd": os.getcwd()}
+    child = _from_standby(folder, assignment) or _from_cold(folder, assignment)
+    _workers[folder.path] = worker = Worker(folder, child.pid, child)
+    return worker
+
+
+def attach(folder: RunFolder) -> Worker | None:
+    """The worker that trains this run, whoever started it; None where none does."""
+    own = _workers.get(folder.path)
+    if own is not None and own.poll() is None:
+        return own
+    now = status.read(folder)
+    if now.state not in status.ENDED and now.pid is not None and now.pid != os.getpid():
+        return Worker(folder, now.pid)
+    if now.state == "failed":
+        ending.fail(folder, ending.died(folder, None))  # its journal may not know yet
+    return None
+
+
+class _Standby:
+    """A worker that imports what a run will need, then waits."""
+
+    def __init__(self) -> None:
+        self.environment = dict(os.environ)
+        self.packages = _packages()
+        self.ready = threading.Event()
+        self.child = _start(["--warm"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        threading.Thread(target=self._listen, name="nbtrain-standby", daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.child.stdout is not None
+        with self.child.stdout as said:
+            if said.readline():
+                self.ready.set()
+
+    def news(self) -> dict[str, str | None] | None:
+        """The variables of the environment that it has to be told of; None where it is of no use any more."""
+        then, now = self.environment, dict(os.environ)
+        changed = {name: now.get(name) for name in then.keys() | now if then.get(name) != now.get(name)}
+        dead = self.child.poll() is not None
+        return None if dead or self.packages != _packages() or any(map(_READ_ON_IMPORT.match, changed)) else changed
+
+
+_standby: _Standby | None = None
+_standing = threading.Lock()
+
+
+def warm() -> None:
+    """Have a standby ready, or getting ready; nothing where NBTRAIN_STANDBY=0."""
+    global _standby
+    if os.environ.get("NBTRAIN_STANDBY") == "0":
+        return
+    with _standing:
+        if _standby is not None and _standby.news() is None:
+            _dismiss(_standby)
+            _standby = None
+        _standby = _standby or _Standby()
+
+
+def is_warm(timeout: float = 0.0) -> bool:
+    """Whether a standby has its imports done, waiting for it at most `timeout` seconds."""
+    standby = _standby
+    return standby is not None and standby.ready.wait(timeout) and standby.child.poll() is None
+
+
+def cool() -> None:
+    """End the standby, if there is one."""
+    global _standby
+    with _standing:
+        if _standby is not None:
+            _dismiss(_standby)
+        _standby = None
+
+
+def _dismiss(standby: _Standby) -> None:
+    standby.child.kill()
+    standby.child.wait()
+    if standby.child.stdin is not None:
+        standby.child.stdin.close()
+
+
+def _from_standby(folder: RunFolder, assignment: dict[str, Any]) -> subprocess.Popen[bytes] | None:
+    global _standby
+    with _standing:
+        standby, _standby = _standby, None
+    if standby is None:
+        return None
+    news = standby.news()
+    if news is not None and _assign(standby.child, folder, {**assignment, "environment": news}):
+        return standby.child
+    _dismiss(standby)
+    return None
+
+
+def _from_cold(folder: RunFolder, assignment: dict[str, Any]) -> subprocess.Popen[bytes]:
+    folder.log.parent.mkdir(exist_ok=True)
+    with open(folder.log, "ab") as log:
+        child = _start([], stdout=log, stderr=log)
+    _assign(child, folder, assignment)  # where it died at once, its exit code will tell
+    return child
+
+
+def _assign(child: subprocess.Popen[bytes], folder: RunFolder, assignment: dict[str, Any]) -> bool:
+    assert child.stdin is not None
+    status.begin(folder, child.pid)
+    try:
+        with child.stdin as line:
+            line.write(json.dumps(assignment).encode() + b"\n")
+    except OSError:
+        return False
+    return True
+
+
+def _start(arguments: list[str], *, stdout: IO[bytes] | int, stderr: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        # -P: a logging.py in the user's folder must not stand in for Python's own
+        [sys.executable, "-P", "-m", "nbtrain.worker", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        env=_environment(),
+        start_new_session=True,
+        creationflags=0x200 if os.name == "nt" else 0,  # CREATE_NEW_PROCESS_GROUP: there are no sessions there
+    )
+
+
+def _environment() -> dict[str, str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ours = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+        "MPLBACKEND": "agg",  # a kernel's own backend draws into its cells; there are none here
+    }
+    # accelerate would set one thread, and half or more of a CPU would stand idle
+    return {"OMP_NUM_THREADS": str(cores), **os.environ, **ours}
+
+
+def _packages() -> tuple[int, ...]:
+    """Changes when something is installed or removed: what a standby has imported may then be of yesterday."""
+    places = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    return tuple(Path(place).stat().st_mtime_ns for place in sorted(places) if Path(place).is_dir())

@@ -1,0 +1,77 @@
+"""Is that process still the one we knew? A pid is given again to another process; a pid with its start time is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def start_of(pid: int) -> str | None:
+    """When the process started, as text that compares equal for one process only.
+
+    '' where the process lives and the system does not tell; None where there is no such process, or only its zombie.
+    """
+    if sys.platform == "linux":
+        return _start_on_linux(pid)
+    if sys.platform == "darwin":
+        return _start_on_macos(pid)
+    if sys.platform == "win32":
+        return _start_on_windows(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return ""
+
+
+def alive(pid: int, start: str | None = None) -> bool:
+    """Whether process `pid` runs and is the one that started at `start` (any, where that is not known)."""
+    now = start_of(pid)
+    return now is not None and (not start or not now or now == start)
+
+
+def _start_on_linux(pid: int) -> str | None:
+    try:
+        # the name in parentheses may hold spaces and parentheses itself: read on behind its last one
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    state, ticks = fields[0], fields[19]
+    if state in "ZX":
+        return None
+    try:
+        boot = _BOOT.read_text().strip()  # the ticks count from the start of the machine: two boots may agree in them
+    except OSError:
+        boot = ""
+    return f"{boot}+{ticks}"
+
+
+def _start_on_macos(pid: int) -> str | None:
+    asked = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}
+    )
+    state, _, start = asked.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else start.strip()
+
+
+def _start_on_windows(pid: int) -> str | None:
+    import ctypes
+
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
+    # os.kill(pid, 0) would end the process here
+    handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+    if not handle:
+        return None
+    try:
+        code, times = ctypes.c_ulong(), [ctypes.c_ulonglong() for _ in range(4)]
+        kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+        kernel.GetProcessTimes(handle, *map(ctypes.byref, times))
+        return str(times[0].value) if code.value == 259 else None  # STILL_ACTIVE
+    finally:
+        kernel.CloseHandle(handle)

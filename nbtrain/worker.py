@@ -1,0 +1,150 @@
+"""The process that trains: `python -P -m nbtrain.worker [--warm]` waits for a line on stdin, does as it says, and ends.
+
+The line is JSON: {"folder", "secrets", "resume", "cwd", "environment"}. stdin closed without one: not wanted, exit 0.
+Exit code: 0 only for a run that finished, 3 for one that was stopped as asked, 1 for one that failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from nbtrain.errors import NbtrainError, TrainingError
+from nbtrain.redact import redact, remember, remember_environment
+from nbtrain.runs import control, ending
+from nbtrain.runs.folder import RunFolder
+
+HEAVY = ("torch", "transformers", "peft", "datasets")
+
+
+class Masked:
+    """A text stream that lets no known secret through; everything else is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redact(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def main(arguments: list[str]) -> int:
+    """Wait for an assignment and do it; the exit code of the process."""
+    keep_freed_memory()
+    remember_environment()
+    # before any library takes hold of the streams for its log
+    sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)
+    if "--warm" in arguments:
+        _warm_up()
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        return 0
+    return _train(json.loads(line))
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed instead of giving it back: on a CPU, training then asks for its pages once.
+
+    Without it each step's large arrays are mapped and cleared anew, 12 to 25 % of a small model's time.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library than glibc
+        return
+    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def _warm_up() -> None:
+    """Import what most runs need, in silence, then say so on what was stdout."""
+    told = os.dup(1)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    for name in HEAVY:
+        # a broken library is told by the run that needs it
+        with contextlib.suppress(Exception):
+            if importlib.util.find_spec(name) is not None:
+                importlib.import_module(name)
+    with contextlib.suppress(OSError):
+        os.write(told, b"ready\n")
+    for descriptor in (told, silence):
+        os.close(descriptor)
+
+
+def _train(assignment: Mapping[str, Any]) -> int:
+    folder = RunFolder(assignment["folder"])
+    _write_to(folder)
+    secrets: dict[str, str] = assignment["secrets"]
+    for secret in secrets.values():
+        remember(secret)
+    for name, value in assignment.get("environment", {}).items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    remember_environment()
+    _obey_signals(folder)
+    try:
+        os.chdir(assignment["cwd"])
+        from nbtrain.fit import fit
+
+        state = fit(folder, resume=assignment["resume"], secrets=secrets)
+    except BaseException as error:
+        traceback.print_exc()
+        ending.fail(folder, _as_ours(error))
+        state = "failed"
+    return ending.CODES[state]
+
+
+def _write_to(folder: RunFolder) -> None:
+    """From here on stdout and stderr are the run's log, also for what native code writes."""
+    folder.log.parent.mkdir(exist_ok=True)
+    log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    faulthandler.enable(file=2)
+
+
+def _obey_signals(folder: RunFolder) -> None:
+    """The first signal to end asks the run to stop; the second does what it says."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    owner = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+        if os.getpid() == owner:
+            control.ask(folder, "stop")
+        else:  # a data loader's forked worker, which inherited this: it is ended, the run goes on
+            os.kill(os.getpid(), number)
+
+    for each in numbers:
+        signal.signal(each, stop)
+
+
+def _as_ours(error: BaseException) -> NbtrainError:
+    if isinstance(error, NbtrainError):
+        return error
+    return TrainingError(f"{type(error).__name__}: {error}", fix="The log of the run has the traceback.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
