@@ -1,4 +1,4 @@
-"""status.json: how a run is doing, in one small file that is replaced whole. Where its process is dead, it is failed."""
+"""status.json: how a run is doing, in one small file that is replaced whole. Its process gone, it reads as failed."""
 
 from __future__ import annotations
 
