@@ -50,10 +50,8 @@ def asked(run: RunFolder) -> Params:
     """The parameters that a run was started with, and who gave each; secrets are not among them."""
     record = folder.read_params(run)
     room = trainers.load(record["room"]).Params
-    params = room()
-    for source in ("user", "panel", "auto"):
-        named = [name for name, who in record["provenance"].items() if who == source and name in room.options()]
-        params = params.but(source=source, **{name: record["params"][name] for name in named}) if named else params
+    sources = {name: who for name, who in record["provenance"].items() if who != "default" and name in record["params"]}
+    params, _ = room.read({name: record["params"][name] for name in sources}, source=sources)
     return params
 
 

@@ -161,15 +161,15 @@ class Params(BaseModel):
         raise ParamError(what, fix=f"`{cls.room or 'ROOM'} --help` lists them all.")
 
     @classmethod
-    def read(cls, mapping: Mapping[str, Any], *, source: Source = "user") -> tuple[Self, list[str]]:
+    def read(cls, mapping: Mapping[str, Any], *, source: Source | Mapping[str, Source] = "user") -> tuple[Self, list[str]]:
         """Params from names and values, and what the user should be told of them.
 
         Args:
             mapping: names in any spelling; values of the field's type, or text that can be read as one.
-            source: who gave the values.
+            source: who gave the values; or, by field, who gave each.
         """
         params = cls(**{cls.field_name(name): value for name, value in mapping.items()})
-        params._provenance = {name: source for name in params._provenance}
+        params._provenance = {name: source if isinstance(source, str) else source[name] for name in params._provenance}
         return params, list(params._notices)
 
     @classmethod
