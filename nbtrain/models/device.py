@@ -14,7 +14,10 @@ ROOM_FOR_WEIGHTS = 0.7  # share of a GPU's memory; the rest is for activations
 
 @dataclass(frozen=True)
 class Device:
-    """The device of this process. kind: cpu, cuda or mps. dtype: the torch dtype it computes in best. note: for the user, or ''."""
+    """The device of this process.
+
+    kind: cpu, cuda or mps. dtype: the torch dtype it computes in best. note: a sentence for the user, or ''.
+    """
 
     kind: str
     dtype: Any
@@ -39,8 +42,8 @@ def device() -> Device:
         # by default torch also counts bf16 that is emulated (T4, P100), which is slower than float32
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return Device("cuda", torch.bfloat16, note)
-        name = torch.cuda.get_device_name()
-        return Device("cuda", torch.float16, " ".join(filter(None, (note, f"{name} has no bf16: it computes in fp16."))))
+        slow = f"{torch.cuda.get_device_name()} has no bf16: it computes in fp16."
+        return Device("cuda", torch.float16, f"{note} {slow}".strip())
     if torch.backends.mps.is_available():
         return Device("mps", torch.float32)
     return Device("cpu", torch.float32)
@@ -58,14 +61,17 @@ def _choose_one_gpu() -> str:
         return ""
     if not torch.cuda.is_initialized():  # later the list is fixed
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    return f"{count} GPUs are visible, one is used: {torch.cuda.get_device_name(0)}. CUDA_VISIBLE_DEVICES chooses another."
+    return (
+        f"{count} GPUs are visible, one is used: {torch.cuda.get_device_name(0)}. CUDA_VISIBLE_DEVICES chooses another."
+    )
 
 
 def precision(params: Any, device: Device, *, size: int | None = None) -> Precision:
     """Formats for these parameters on this device.
 
-    Full fine-tuning keeps the weights in float32, because steps of a usual learning rate vanish in the 8 bits of a bf16 weight;
-    only where that does not fit into the GPU are they bf16. The frozen base of an adapter has the format of the computation.
+    Full fine-tuning keeps the weights in float32, because steps of a usual learning rate vanish in the 8 bits of a bf16
+    weight; only where that does not fit into the GPU are they bf16. The frozen base of an adapter is in the format of
+    the computation.
 
     Args:
         params: reads mixed_precision, peft.
@@ -83,10 +89,14 @@ def precision(params: Any, device: Device, *, size: int | None = None) -> Precis
         return Precision(torch.float32)
     if asked == "fp16" and device.kind == "cpu":
         raise ParamError(
-            "--mixed-precision fp16 needs a GPU; this machine has none.", fix="leave it out (fp32), or use bf16, which a CPU can do."
+            "--mixed-precision fp16 needs a GPU; this machine has none.",
+            fix="leave it out (fp32), or use bf16, which a CPU can do.",
         )
     if asked == "bf16" and device.kind == "cuda" and device.dtype != torch.bfloat16:
-        raise ParamError(f"--mixed-precision bf16 is not in this GPU ({torch.cuda.get_device_name()}).", fix="use fp16, or leave it out.")
+        raise ParamError(
+            f"--mixed-precision bf16 is not in this GPU ({torch.cuda.get_device_name()}).",
+            fix="use fp16, or leave it out.",
+        )
     half = torch.bfloat16 if asked == "bf16" else torch.float16
     weights = torch.float32
     if device.kind == "cuda" and (getattr(params, "peft", False) or (half is torch.bfloat16 and not _fits(size))):
