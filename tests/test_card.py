@@ -1,0 +1,105 @@
+"""The model card: true, and only text."""
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from nbtrain import events, redact
+from nbtrain.card import card, code, table
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.record import Record
+from nbtrain.trainers import load
+
+Params = load("llm").Params
+HOSTILE = "x`</script><script>alert(1)</script>\n# big | [a](javascript:b) ![c](http://d) \x1b[31m \u202e"
+
+
+def record(*losses):
+    started = events.Started(room="llm", total_steps=9, facts={"device": "cpu", "dtype": "float32", "rows": 90})
+    measured = [events.Evaluated(step=3 * n, values={"loss": loss}) for n, loss in enumerate(losses, start=1)]
+    return Record.of([started, events.Logged(step=9, values={"loss": 1.0}), *measured])
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "my-run")
+    folder.model.mkdir(parents=True)
+    return folder
+
+
+def test_a_card_says_what_was_done(run):
+    text = card(Params(trainer="sft", model="gpt2", data_path="rows.csv", lr=1e-3), record(4.25, 3.5), run)
+    assert text.startswith("---\nlibrary_name: transformers\ntags: [nbtrain, llm]\n---\n\n# `my-run`\n")
+    assert "`gpt2`, trained by nbtrain (llm, sft) on `rows.csv`." in text
+    assert "| held-out rows | step 3 | step 6 |" in text and "| `loss` | `4.25` | `3.5` |" in text
+    assert "| `lr` | `0.001` |" in text and "epochs" not in text
+    assert "It took 9 steps with nbtrain" in text and "(device `cpu`, dtype `float32`, rows `90`)" in text
+
+
+def test_a_card_without_measurements_claims_none(run):
+    text = card(Params(), record(), run)
+    assert "No held-out rows were measured." in text and "None was changed." in text
+    assert "| held-out rows | step 3 |\n" in card(Params(), record(2.0), run)
+
+
+def test_a_card_without_a_model_says_so(tmp_path):
+    assert "ended before a model was saved" in card(Params(), record(), RunFolder(tmp_path / "none"))
+
+
+def test_a_stored_variable_is_no_path_of_this_machine(run):
+    run.data.mkdir()
+    (run.data / "train.parquet").write_bytes(b"")
+    text = card(Params(data_path=str(run.data / "train.parquet")), record(), run)
+    assert "on a variable of a notebook." in text and str(run.path.parent) not in text
+
+
+def test_the_snippet_is_python_for_a_whole_model_and_for_an_adapter(run):
+    def snippet():
+        text = card(Params(), record(), run)
+        source = text.partition("```python\n")[2].partition("```")[0]
+        compile(source, "card", "exec")
+        return source
+
+    assert "AutoModelForCausalLM" in snippet() and 'prompt = "Hello"' in snippet()
+    (run.model / "chat_template.jinja").touch()
+    assert "apply_chat_template" in snippet() and "add_special_tokens=False" in snippet()
+    (run.model / "adapter_config.json").touch()
+    assert "from peft import AutoPeftModelForCausalLM" in snippet()
+
+
+def test_a_secret_is_not_in_a_card(run, monkeypatch):
+    monkeypatch.setattr(redact, "_known", set())
+    redact.remember("canary-4f9d81c7b2")
+    params = Params(token="canary-4f9d81c7b2", data_path="https://x/canary-4f9d81c7b2")
+    assert "canary" not in card(params, record(), run)
+
+
+def rendered(markdown):
+    return pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table").render(markdown)
+
+
+def test_hostile_names_stay_text(run):
+    params = Params(trainer="sft", model=HOSTILE, data_path=HOSTILE, column_mapping={"text": HOSTILE})
+    page = rendered(card(params, record(4.0, 3.0), run).partition("---\n\n")[2])
+    for markup in ("<script", "<a ", "<img", "<h1>big", "\x1b", "\u202e"):
+        assert markup not in page, markup
+    assert page.count("<h1>") == 1 and page.count("<table>") == 2
+
+
+@given(some.text(max_size=80))
+def test_a_code_span_is_one_span_and_nothing_else(text):
+    page = rendered(f"a {code(text)} b").strip()
+    assert page.startswith("<p>a <code>") and page.endswith("</code> b</p>")
+    assert page.count("<code>") == 1 and page.count("</code>") == 1
+
+
+@given(some.lists(some.tuples(some.text(max_size=20), some.text(max_size=20)), min_size=1, max_size=4))
+def test_a_table_has_the_cells_it_was_given(rows):
+    page = rendered(table(("a", "b"), rows))
+    assert page.count("<td>") == 2 * len(rows) and page.count("<th>") == 2
+
+
+def test_a_long_value_is_cut():
+    assert len(code("x" * sys.getrecursionlimit() * 3)) < 500
