@@ -1,0 +1,42 @@
+"""The rooms: each module or folder here is a trainer, and its name is the command.
+
+A room has
+- `Params`: a class of `nbtrain.params.Params`, one option() a field; a room with several methods has a field `trainer`;
+- `train(params, run) -> dict`: trains, writes the model to `run.folder.model`, and returns the last evaluation's values.
+  `run` is an ActiveRun: news go out as `run.emit(event)`, notices as `run.warn(text)`, requests come in by `run.requests()`.
+- `predict(params, model, tokenizer, rows, **settings) -> list`, where a trained model can be asked.
+
+A room never prints, never imports another room, imports heavy libraries only inside functions, and catches only what it can mend.
+A name with a leading underscore is a part that rooms share.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from nbtrain.errors import ParamError, nearest
+
+
+def names() -> list[str]:
+    """The commands, sorted. No room is imported."""
+    return sorted(_command(module.name) for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def load(name: str) -> ModuleType:
+    """The room of this command, in either spelling.
+
+    Raises:
+        ParamError: there is none; the nearest is named.
+    """
+    command = _command(name)
+    if command not in names():
+        raise ParamError(f"there is no trainer {name!r}.{nearest(command, names())}", fix=f"the trainers are: {', '.join(names())}.")
+    room = importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
+    room.Params.room = command
+    return room
+
+
+def _command(name: str) -> str:
+    return name.strip().replace("_", "-")

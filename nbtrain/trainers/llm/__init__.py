@@ -1,0 +1,79 @@
+"""Language models: trained on text (default, also called generic), or on chats and instructions (sft).
+
+Data: text; messages; prompt and response; alpaca or sharegpt columns      Result: a causal language model      Extra: nbtrain[llm]
+Source: Vaswani et al. 2017, arXiv:1706.03762; Ouyang et al. 2022, arXiv:2203.02155 (sft); Hu et al. 2021, arXiv:2106.09685 (LoRA)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from nbtrain.params import Params as Base
+from nbtrain.params import option
+from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Samples
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers.llm import _language, default, sft
+
+METHODS = {"default": default, "generic": default, "sft": sft}
+
+
+class Language(BaseModel):
+    """What every method reads."""
+
+    trainer: Literal["default", "generic", "sft"] = option(
+        "default", "default (also generic): the next token of any text; sft: answers to prompts", group="Basic", essential=True
+    )
+    backend: Literal["auto", "trl", "hf"] = option(
+        "auto", "auto: flat rows without padding where they give the padded batch's loss; trl: TRL's SFTTrainer; hf: padded batches",
+        group="Training",
+    )
+    text_column: str = option("text", "column of plain text", group="Data")
+    block_size: int | Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=1, max_length=1)] = option(
+        1024, "longest piece of text that is trained on; a number, or a list with one", group="Data", unit="tokens", ge=8
+    )
+    model_max_length: int = option(2048, "no row is longer, whatever else says", group="Data", unit="tokens", ge=8)
+    padding: Literal["right", "left"] = option("right", "side on which shorter rows are filled, where batches are padded", group="Data")
+    add_eos_token: bool = option(True, "end each plain text with the model's end token", group="Data")
+    packing: bool | None = option(
+        None, "default: join texts and cut them into full blocks (none: yes); sft: put several chats into one row, apart in attention",
+        group="Data",
+    )
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = option(
+        None, "attention of padded batches; none: the model's best, and flat rows", group="Model"
+    )
+    use_flash_attention_2: bool = option(False, "the same as --attn-implementation flash_attention_2", group="Model")
+
+    @model_validator(mode="after")
+    def _one_attention(self) -> Self:
+        if self.use_flash_attention_2 and self.attn_implementation not in (None, "flash_attention_2"):
+            raise ValueError(f"--use-flash-attention-2 and --attn-implementation {self.attn_implementation} exclude each other")
+        return self
+
+
+class LLMTrainingParams(Language, sft.SFT, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Samples, Base):
+    """Parameters of `llm`."""
+
+
+Params = LLMTrainingParams
+
+
+def train(params: Any, run: ActiveRun) -> dict[str, float]:
+    """Train by the method that `params.trainer` names.
+
+    Returns:
+        The last evaluation's loss and perplexity on held-out rows, and the totals.
+    """
+    return _language.train(params, run, METHODS[params.trainer])
+
+
+def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[str]:
+    """What the model writes after each row.
+
+    Args:
+        rows: prompts (str), or chats (lists of messages) for a model trained by sft.
+        settings: max_new_tokens, temperature, top_k, top_p, seed; where not given, as the samples were taken.
+    """
+    return _language.predict(params, model, tokenizer, rows, prompt=METHODS[params.trainer].prompt, **settings)

@@ -1,0 +1,83 @@
+"""Answers to prompts: chats and instructions, by default with the loss on the answers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from nbtrain.data import chat
+from nbtrain.errors import ParamError
+from nbtrain.params import option
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers._samples import Prompt
+from nbtrain.trainers.llm._language import SHOWN, Tokens
+
+ONLY = ("sft",)
+
+
+class SFT(BaseModel):
+    """What sft alone reads."""
+
+    chat_template: str | None = option(
+        None, "how a chat is written: a name (chatml, llama-3, alpaca ...), or Jinja; none: the tokenizer's own, else chatml",
+        group="Data", only=ONLY,
+    )
+    max_seq_length: int | None = option(
+        None, "longest chat; what is longer is cut; none: as --block-size", group="Data", unit="tokens", ge=8, only=ONLY,
+        aliases=("max_length",),
+    )
+    response_only_loss: bool = option(True, "train on what the assistant says, not on what it is asked", group="Training", only=ONLY)
+
+
+def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any, longest: int) -> Tokens:
+    """Chats in tokens, with labels on what is trained."""
+    template = chat.template_for(tokenizer, params.chat_template)
+    tokenizer.chat_template = template  # saved with the model, so that whoever uses it writes prompts as it learnt them
+
+    def tokens(dataset: Any) -> Any:
+        return chat.tokenised(
+            dataset,
+            form,
+            tokenizer,
+            template=template,
+            max_length=longest,
+            response_only=params.response_only_loss,
+            cache=run.folder.data,
+        )
+
+    train, valid = tokens(splits.train), tokens(splits.valid) if splits.valid is not None else None
+    if params.packing:
+        from trl import pack_dataset
+
+        train = pack_dataset(train, longest, strategy="bfd")
+    return Tokens(train, valid, tuple(_prompts(params, splits, form, tokenizer)))
+
+
+def prompt(params: Any, tokenizer: Any, row: Any) -> Prompt:
+    """The tokens of a question, or of a chat that waits for an answer, as the template writes them."""
+    messages = [{"role": "user", "content": row}] if isinstance(row, str) else row
+    if not isinstance(messages, list) or not messages:
+        raise ParamError(f"a prompt is a text or a list of messages; found {type(row).__name__}")
+    template = chat.template_for(tokenizer, params.chat_template)
+    ids = tokenizer.apply_chat_template(
+        messages, chat_template=template, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    return Prompt(str(messages[-1].get("content") or ""), tuple(ids))
+
+
+def _prompts(params: Any, splits: Any, form: Any, tokenizer: Any) -> list[Prompt]:
+    if params.sample_prompts:
+        asked = params.sample_prompts
+        return [prompt(params, tokenizer, text) for text in ([asked] if isinstance(asked, str) else asked)]
+    if form.name == "text":
+        return []
+    rows = splits.valid if splits.valid is not None else splits.train
+    return [_question(chat.messages(row, form), params, tokenizer) for row in rows.select(range(min(SHOWN, len(rows))))]
+
+
+def _question(messages: list[dict[str, Any]], params: Any, tokenizer: Any) -> Prompt:
+    """What stands before the first answer, and that answer."""
+    first = next(place for place, message in enumerate(messages) if message["role"] == "assistant")
+    asked = prompt(params, tokenizer, messages[:first])
+    return Prompt(asked.text, asked.ids, str(messages[first]["content"]))
