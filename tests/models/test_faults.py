@@ -105,7 +105,7 @@ def test_a_model_made_for_something_else_is_not_opened_as_a_language_model(param
 
 
 def test_code_in_a_model_is_not_run_unless_it_is_allowed(params, tiny_copy, tmp_path):
-    (tiny_copy / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (tiny_copy / "theirs.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\n")
     names = {
         "AutoConfig": "theirs.Config",
         "AutoModelForCausalLM": "theirs.Model",
