@@ -1,0 +1,203 @@
+"""Every row judged before a model is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from nbtrain.data import forms
+from nbtrain.data.forms import Form
+from nbtrain.data.places import Fault, Places
+from nbtrain.data.read import Splits
+from nbtrain.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy
+    from datasets import Dataset
+
+__all__ = ["Fault", "Report", "check", "lengths"]
+
+_ROWS = 256  # judged at once
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    rows: split to the rows that are kept; with the faults they are all rows of the source. repeated: split to the rows
+    that an earlier row of the same split equals. leaked: numbers of the rows of train that valid has too.
+    example: the first row of train, as it is read.
+    """
+
+    form: Form
+    rows: Mapping[str, int]
+    faults: tuple[Fault, ...] = ()
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    leaked: tuple[int, ...] = ()
+    example: tuple[tuple[str, str], ...] = ()
+
+    def lines(self) -> list[str]:
+        """The report for a screen."""
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.rows.items())
+        found = [f"Rows: {counts}. Read as {self.form}."]
+        if self.form.numbers:
+            found.append(f"Numbers are read as text: {', '.join(sorted(self.form.numbers))}.")
+        found += [f"  {role}: {_short(content)}" for role, content in self.example]
+        found += self.warnings()
+        found += [f"  {fault}" for fault in self.faults[:_SHOWN]]
+        return found
+
+    def warnings(self) -> list[str]:
+        """What the user should know before it trains."""
+        found = []
+        if self.faults:
+            more = f"; the first {_SHOWN} are shown" if len(self.faults) > _SHOWN else ""
+            found.append(f"{len(self.faults):,} rows cannot be used and are left out{more}.")
+        for name, count in self.repeated.items():
+            if count:
+                found.append(f"{count:,} rows of {name} repeat an earlier one.")
+        if self.leaked and set(self.rows) >= {"train", "valid"}:
+            numbers = ", ".join(f"{row:,}" for row in self.leaked[:_SHOWN]) + ", ..." * (len(self.leaked) > _SHOWN)
+            found.append(
+                f"{len(self.leaked):,} rows of train are in valid too (rows {numbers}): what is measured on them is "
+                "memory."
+            )
+        return found
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 100 else f"{flat[:97]}..."
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A split after judgement. kept: its good rows. prints: (kept,) uint64, equal where rows are equal."""
+
+    kept: numpy.ndarray[Any, Any]
+    prints: numpy.ndarray[Any, Any]
+    faults: list[Fault]
+    example: tuple[tuple[str, str], ...]
+
+
+def check(splits: Splits, form: Form, *, on_bad_rows: Literal["stop", "skip"] = "stop") -> tuple[Splits, Report]:
+    """Judge every row of every split, in memory that holds a few hundred rows and 16 bytes for each.
+
+    Args:
+        splits: as `read` gives them.
+        form: as `chat.recognise` gives it.
+        on_bad_rows: rows that cannot be used are an error, or are left out and listed in the report.
+
+    Returns:
+        The splits without the rows that cannot be used, and what was found.
+
+    Raises:
+        DataError: there are such rows (the first are listed) and they are not to be left out, or no other row is left.
+    """
+    import numpy
+
+    judged = {name: _judge(name, rows, places, form) for name, rows, places in splits.items()}
+    faults = sorted([*splits.faults, *(fault for part in judged.values() for fault in part.faults)], key=_order)
+    total = sum(len(rows) for _, rows, _ in splits.items()) + len(splits.faults)
+    if faults and on_bad_rows == "stop":
+        raise _unusable(faults, total, "Mend them, or leave them out: --on-bad-rows skip.")
+    if not len(judged["train"].kept):
+        raise _unusable(faults, total, "No row to train on is left.")
+    repeated = {name: len(part.prints) - len(numpy.unique(part.prints)) for name, part in judged.items()}
+    leaked: tuple[int, ...] = ()
+    if "valid" in judged:
+        shared = numpy.flatnonzero(numpy.isin(judged["train"].prints, judged["valid"].prints))
+        places = splits.places.get("train", Places()).choose(judged["train"].kept)
+        leaked = tuple(places.find(int(row))[0] for row in shared)
+    kept = {name: len(part.kept) for name, part in judged.items()}
+    report = Report(form, kept, tuple(faults), repeated, leaked, judged["train"].example)
+    return _without(splits, judged) if faults else splits, report
+
+
+def _order(fault: Fault) -> tuple[str, str, int]:
+    return fault.split, fault.place.rpartition(" ")[0], fault.row
+
+
+def _unusable(faults: list[Fault], total: int, fix: str) -> DataError:
+    listed = [f"{fault}. {fault.fix}" for fault in faults[:_SHOWN]]
+    more = [f"... and {len(faults) - _SHOWN:,} more"] if len(faults) > _SHOWN else []
+    what = f"{len(faults):,} of {total:,} rows cannot be used."
+    return DataError(what, where="\n  ".join([*listed, *more]), fix=fix)
+
+
+def _without(splits: Splits, judged: Mapping[str, _Judged]) -> Splits:
+    places = {name: where.choose(judged[name].kept) for name, _, where in splits.items()}
+    valid, notices = splits.valid, list(splits.notices)
+    if valid is not None:
+        valid = valid.select(judged["valid"].kept)
+        if not len(valid):
+            valid = None
+            notices.append("No row to evaluate on is left.")
+    train = splits.train.select(judged["train"].kept)
+    return replace(splits, train=train, valid=valid, notices=notices, places=places, faults=())
+
+
+def _judge(name: str, rows: Dataset, places: Places, form: Form) -> _Judged:
+    import numpy
+
+    columns = list(dict.fromkeys(form.columns.values()))
+    if missing := [column for column in columns if column not in rows.column_names]:
+        what = f"The split {name} has no column {missing[0]!r}; it has {', '.join(rows.column_names)}."
+        raise DataError(what, fix="Both splits need the same columns.")
+    bad = numpy.zeros(len(rows), dtype=bool)
+    prints = numpy.zeros(len(rows), dtype=numpy.uint64)
+    faults, example, at = list[Fault](), (), 0
+    for batch in rows.select_columns(columns).iter(_ROWS):
+        for values in zip(*(batch[column] for column in columns), strict=True):
+            try:
+                content = _content(dict(zip(columns, values, strict=True)), form)
+                prints[at] = _print(content)
+                example = example or content
+            except DataError as error:
+                number, place = places.find(at)
+                faults.append(Fault(name, number, error.where, error.what, error.fix, place))
+                bad[at] = True
+            at += 1
+    kept = numpy.flatnonzero(~bad)
+    return _Judged(kept, prints[kept], faults, example)
+
+
+def _content(row: Mapping[str, Any], form: Form) -> tuple[tuple[str, str], ...]:
+    """What is trained on, as (role, text)."""
+    if form.name == "text":
+        column = form.columns["text"]
+        return (("text", forms.text(row[column], column, "text" in form.numbers)),)
+    return tuple((turn["role"], turn["content"]) for turn in forms.messages(row, form))
+
+
+def _print(content: tuple[tuple[str, str], ...]) -> int:
+    """64 bits of a hash: two of a million different rows are taken for equal once in 37 million data sets."""
+    digest = hashlib.blake2b(digest_size=8)
+    for role, text in content:
+        digest.update(f"{role}\0{text}\0".encode())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def lengths(tokens: Dataset) -> dict[str, float]:
+    """Tokens a row, of what `chat.tokenised` gave.
+
+    Returns:
+        rows, tokens (all rows together), min, median, mean, p95, max, and cut (rows that lost their end).
+    """
+    import numpy
+
+    table = tokens.with_format("numpy", columns=["length", "cut"])
+    count, cut = numpy.asarray(table["length"][:]), numpy.asarray(table["cut"][:])
+    return {
+        "rows": len(count),
+        "tokens": int(count.sum()),
+        "min": int(count.min()),
+        "median": float(numpy.median(count)),
+        "mean": float(count.mean()),
+        "p95": float(numpy.percentile(count, 95)),
+        "max": int(count.max()),
+        "cut": int(numpy.count_nonzero(cut)),
+    }

@@ -1,0 +1,168 @@
+"""A conversation as token ids, and which of them are trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nbtrain.data.forms import Message
+from nbtrain.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Spans = list[tuple[int, int]]
+"""(begin, end) in characters, in order."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A row as tokens.
+
+    trained: 1 where a token is learned, 0 where it is only read; as long as `input_ids`. cut: tokens beyond the limit.
+    """
+
+    input_ids: list[int]
+    trained: list[int]
+    cut: int = 0
+
+
+def encode(
+    messages: Sequence[Message],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    max_length: int | None = None,
+    response_only: bool = True,
+) -> Encoded:
+    """A conversation as tokens.
+
+    The conversation is rendered once and tokenised once, so the ids are those that the model will meet. What the
+    assistant says is found by rendering: it begins where the prompt of the turns before it ends, and goes to the end of
+    its turn, its end mark included. A template that marks it itself ({% generation %}) is believed.
+
+    Args:
+        messages: as `forms.messages` gives them.
+        template: jinja.
+        max_length: tokens; what is beyond is cut off at the end. None: no limit.
+        response_only: only what the assistant says is trained; else all.
+
+    Raises:
+        DataError: the template fails, a message holds a control token, or the answers cannot be told from the rest.
+    """
+    text, spans = Template(tokenizer, template).render(messages, response_only)
+    return cut(tokens(tokenizer, [text], [spans])[0], max_length)
+
+
+class Template:
+    """A template with a tokenizer: conversations to text, and the places in it where the assistant speaks."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str) -> None:
+        self.tokenizer, self.template = tokenizer, template
+        self.marks_itself = bool(re.search(r"\{%-?\s*generation\b", template))
+        # one of two letters (a newline, a dash) would be met in any text
+        control = [token for token in tokenizer.all_special_tokens if len(token) > 2]
+        self.control = re.compile("|".join(map(re.escape, control)) or r"(?!)")
+
+    def render(self, messages: Sequence[Message], response_only: bool) -> tuple[str, Spans]:
+        """The text of a conversation, and (begin, end) in characters of what is trained."""
+        for message in messages:
+            if found := self.control.search(message["content"]):
+                what = f"{found.group()!r} stands in a message: the tokenizer reads it as a control token, not as text"
+                raise DataError(what, fix="Remove it from the row.")
+        if self.marks_itself and response_only:
+            return self._marked(messages)
+        text = self._text(messages)
+        return text, self._spans(messages, text) if response_only else [(0, len(text))]
+
+    def _text(self, messages: Sequence[Message], prompt: bool = False) -> str:
+        import jinja2
+
+        try:
+            return self.tokenizer.apply_chat_template(
+                list(messages), chat_template=self.template, tokenize=False, add_generation_prompt=prompt
+            )
+        except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
+            what = f"the chat template refuses the row: {error}"
+            raise DataError(what, fix="Mend the row, or choose another with --chat-template.") from None
+
+    def _marked(self, messages: Sequence[Message]) -> tuple[str, Spans]:
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        self._text(messages)  # a failure is told in words there
+        texts, places = render_jinja_template(
+            conversations=[list(messages)],
+            chat_template=self.template,
+            return_assistant_tokens_mask=True,
+            **self.tokenizer.special_tokens_map,
+        )
+        return texts[0], [(begin, end) for begin, end in places[0]]
+
+    def _spans(self, messages: Sequence[Message], text: str) -> Spans:
+        spans = []
+        for at, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            prompt = self._text(messages[:at], prompt=True)
+            turn = text if at + 1 == len(messages) else self._text(messages[: at + 1])
+            if not text.startswith(prompt):
+                raise _untold()
+            if text.startswith(turn) and turn.startswith(prompt):
+                end = len(turn)
+            else:
+                # templates that write a turn otherwise once it is past (Qwen3 drops its thinking): the answer itself
+                # and the mark behind it stand there still
+                answer = message["content"].strip()
+                closing = turn.rpartition(answer)[2]
+                end = text.find(answer + closing, len(prompt)) + len(answer + closing)
+                if end < len(prompt) + len(answer):
+                    raise _untold()
+            spans.append((len(prompt), end))
+        return spans
+
+
+def _untold() -> DataError:
+    what = "the chat template writes earlier turns otherwise than later ones: the answers cannot be found in its text"
+    fix = "Add {% generation %} round the answers in the template, choose another with --chat-template, "
+    return DataError(what, fix=fix + "or train on all tokens: --no-response-only-loss.")
+
+
+def tokens(tokenizer: PreTrainedTokenizerBase, texts: list[str], spans: list[Spans]) -> list[Encoded]:
+    """Rendered texts as tokens. A token is trained when any of its characters is."""
+    if not tokenizer.is_fast:
+        return [_in_pieces(tokenizer, text, places) for text, places in zip(texts, spans, strict=True)]
+    if not texts:
+        return []
+    # the template has written the beginning of text itself
+    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)
+    rows = []
+    for ids, offsets, places in zip(found["input_ids"], found["offset_mapping"], spans, strict=True):
+        trained, waiting = [], iter(places)
+        begin, end = next(waiting, (0, 0))
+        for first, last in offsets:
+            while end <= first and end:
+                begin, end = next(waiting, (0, 0))
+            trained.append(int(begin < last and first < end and first < last))
+        rows.append(Encoded(ids, trained))
+    return rows
+
+
+def _in_pieces(tokenizer: PreTrainedTokenizerBase, text: str, places: Spans) -> Encoded:
+    """For tokenizers that do not say where a token stands: each side of a border is tokenised by itself."""
+    ids: list[int] = []
+    trained: list[int] = []
+    borders = [0, *(border for place in places for border in place), len(text)]
+    for at, (begin, end) in enumerate(zip(borders, borders[1:], strict=False)):
+        piece = tokenizer(text[begin:end], add_special_tokens=False)["input_ids"] if begin < end else []
+        ids += piece
+        trained += [at % 2] * len(piece)
+    return Encoded(ids, trained)
+
+
+def cut(row: Encoded, limit: int | None) -> Encoded:
+    """The first `limit` tokens of a row; None: all."""
+    if limit is None or len(row.input_ids) <= limit:
+        return row
+    return Encoded(row.input_ids[:limit], row.trained[:limit], len(row.input_ids) - limit)
