@@ -26,8 +26,9 @@ from nbtrain.runs.folder import RunFolder
 
 # read by a library when it is imported: a standby has done that, so a change of one of these makes it useless
 _READ_ON_IMPORT = re.compile(
-    r"(?!HF_TOKEN$)(HF_|HUGGINGFACE|TRANSFORMERS_|DATASETS_|TOKENIZERS_|TRL_|PYTHON|TORCH|PYTORCH|CUDA|NVIDIA|NCCL|ROCM|HIP_"
-    r"|OMP_|MKL_|KMP_|OPENBLAS|GOTO|LD_|MALLOC_|XDG_|HOME$|PATH$|TMPDIR$|LANG$|LC_|NBTRAIN_)"
+    r"(?!HF_TOKEN$|TORCHINDUCTOR_CACHE_DIR$)"  # the second is set by peft when the kernel imports it
+    r"(HF_|HUGGINGFACE|TRANSFORMERS_|DATASETS_|TOKENIZERS_|TRL_|PYTHON|TORCH|PYTORCH|CUDA|NVIDIA|NCCL|ROCM|HIP_|OMP_"
+    r"|MKL_|OPENBLAS|GOTO|LD_|MALLOC_|XDG_|HOME$|PATH$|TMPDIR$|LANG$|LC_|NBTRAIN_)"
 )
 _POLL_SECONDS = 0.05
 
