@@ -117,9 +117,16 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True, protected_namespaces=())
 
-    room: ClassVar[str] = ""  # the command: llm, text-classification ...; set by trainers.load
+    room: ClassVar[str] = ""  # the command: llm, text-classification ...
     _provenance: dict[str, Source] = PrivateAttr(default_factory=dict)
     _notices: list[str] = PrivateAttr(default_factory=list)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        # the module of a room is its command, and stands nowhere else
+        _, found, module = cls.__module__.partition("nbtrain.trainers.")
+        if found:
+            cls.room = module.split(".")[0].replace("_", "-")
 
     def __init__(self, **values: Any) -> None:
         known = type(self).options()

@@ -33,9 +33,7 @@ def load(name: str) -> ModuleType:
     command = _command(name)
     if command not in names():
         raise ParamError(f"there is no trainer {name!r}.{nearest(command, names())}", fix=f"the trainers are: {', '.join(names())}.")
-    room = importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
-    room.Params.room = command
-    return room
+    return importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
 
 
 def _command(name: str) -> str:
