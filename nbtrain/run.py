@@ -18,8 +18,6 @@ from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Tail
 from nbtrain.runs.record import Record
 
-ENDED = ("finished", "stopped", "failed")
-
 watcher: Callable[[Params], Run] | None = None
 """How `train` shows a run; the notebook extension sets it, since the core does not know the notebook."""
 
@@ -122,9 +120,6 @@ class Run:
 
     def resume(self) -> Run:
         """Go on from the newest verified checkpoint, in the background."""
-        if self.status not in ENDED:
-            raise RunError(f"the run {self.name} is still {self.status}", fix=f"attach to it: Run({self.name!r})")
-        status.write(self.folder, state="starting", stage="resuming", cause="")
         self.worker = launch.launch(self.folder, resume=True)
         return self
 
