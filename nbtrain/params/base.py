@@ -43,7 +43,7 @@ def option(
         bounds: ge, gt, le, lt.
     """
     extra = {"group": group, "unit": unit, "only": only, "aliases": aliases, "essential": essential, "secret": secret}
-    return Field(default, description=help, json_schema_extra=extra, **bounds)  # type: ignore[arg-type]
+    return Field(default, description=help, json_schema_extra=extra, **bounds)  # type: ignore[call-overload]
 
 
 def _text(value: Any) -> Any:
@@ -141,10 +141,12 @@ class Params(BaseModel):
 
     @classmethod
     def options(cls) -> dict[str, Option]:
-        """Each parameter by name, in the order of declaration."""
+        """Each parameter by name: those of the class itself first, then its blocks', in the order in which it lists them."""
         cached = cls.__dict__.get("_options")
         if cached is None:
-            cached = {name: _read_field(name, item) for name, item in cls.model_fields.items()}
+            fields = cls.model_fields  # pydantic has those of the last block first
+            written = (name for part in cls.__mro__ for name in vars(part).get("__annotations__", ()) if name in fields)
+            cached = {name: _read_field(name, fields[name]) for name in dict.fromkeys(written)}
             cls._options = cached  # type: ignore[attr-defined]
         return cached
 
@@ -189,7 +191,7 @@ class Params(BaseModel):
     @property
     def method(self) -> str:
         """The room's method that these parameters ask for, '' in a room with one."""
-        return self.method_of({"trainer": self.trainer}) if "trainer" in type(self).model_fields else ""
+        return self.method_of(self.__dict__)
 
     @property
     def notices(self) -> list[str]:
