@@ -88,14 +88,14 @@ def _use(folder: RunFolder, adapter: bool) -> str:
     if not folder.model.is_dir():
         return "The run ended before a model was saved."
     kind = "AutoPeftModelForCausalLM" if adapter else "AutoModelForCausalLM"
+    apart, together = (f"from peft import {kind}\n", "") if adapter else ("", f"{kind}, ")
     chat = (folder.model / "chat_template.jinja").is_file()
     messages = '[{"role": "user", "content": "Hello"}]'
     prompt = (
         f"tokenizer.apply_chat_template({messages}, add_generation_prompt=True, tokenize=False)" if chat else '"Hello"'
     )
     return f"""```python
-from {"peft" if adapter else "transformers"} import {kind}
-from transformers import AutoTokenizer
+{apart}from transformers import {together}AutoTokenizer
 
 model = {kind}.from_pretrained("model")  # this folder's
 tokenizer = AutoTokenizer.from_pretrained("model")

@@ -151,7 +151,7 @@ def _dependencies(params: Params, folder: RunFolder | None) -> list[str]:
     recorded = read_params(folder).get("versions", {}) if folder and folder.params.exists() else {}
     now = {each.name: doctor.installed(each.name) for each in doctor.needed(extra)}
     # the local part of a version (2.13.0+cpu) names a build that only its own index has
-    pins = [f"{name}=={version.split('+')[0]}" for name, version in (now | recorded).items() if version]
+    pins = [f"{name}=={version.split('+')[0]}" for name, version in sorted((now | recorded).items()) if version]
     return [f"nbtrain[{extra}]=={__version__}" if extra else f"nbtrain=={__version__}", *pins]
 
 
