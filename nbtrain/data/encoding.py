@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,26 +79,21 @@ class Template:
         return text, self._spans(messages, text) if response_only else [(0, len(text))]
 
     def _text(self, messages: Sequence[Message], prompt: bool = False) -> str:
-        import jinja2
-
-        try:
+        with _refusals_told():
             return self.tokenizer.apply_chat_template(
                 list(messages), chat_template=self.template, tokenize=False, add_generation_prompt=prompt
             )
-        except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
-            what = f"the chat template refuses the row: {error}"
-            raise DataError(what, fix="Mend the row, or choose another with --chat-template.") from None
 
     def _marked(self, messages: Sequence[Message]) -> tuple[str, Spans]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        self._text(messages)  # a failure is told in words there
-        texts, places = render_jinja_template(
-            conversations=[list(messages)],
-            chat_template=self.template,
-            return_assistant_tokens_mask=True,
-            **self.tokenizer.special_tokens_map,
-        )
+        with _refusals_told():
+            texts, places = render_jinja_template(
+                conversations=[list(messages)],
+                chat_template=self.template,
+                return_assistant_tokens_mask=True,
+                **self.tokenizer.special_tokens_map,
+            )
         return texts[0], [(begin, end) for begin, end in places[0]]
 
     def _spans(self, messages: Sequence[Message], text: str) -> Spans:
@@ -123,6 +119,17 @@ class Template:
         return spans
 
 
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    import jinja2
+
+    try:
+        yield
+    except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
+        what = f"the chat template refuses the row: {error}"
+        raise DataError(what, fix="Mend the row, or choose another with --chat-template.") from None
+
+
 def _untold() -> DataError:
     what = "the chat template writes earlier turns otherwise than later ones: the answers cannot be found in its text"
     fix = "Add {% generation %} round the answers in the template, choose another with --chat-template, "
@@ -136,7 +143,7 @@ def tokens(tokenizer: PreTrainedTokenizerBase, texts: list[str], spans: list[Spa
     if not texts:
         return []
     # the template has written the beginning of text itself
-    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)
+    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     rows = []
     for ids, offsets, places in zip(found["input_ids"], found["offset_mapping"], spans, strict=True):
         trained, waiting = [], iter(places)

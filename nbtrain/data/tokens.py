@@ -115,7 +115,7 @@ def _text_rows(dataset: Dataset, form: Form, tokenizer: PreTrainedTokenizerBase,
     column, end = form.columns["text"], tokenizer.eos_token_id
     for rows in _batches(dataset, form):
         texts = [forms.text(row[column], column, "text" in form.numbers) for _, row in rows]
-        found = tokenizer(texts, return_attention_mask=False)["input_ids"]
+        found = tokenizer(texts, verbose=False)["input_ids"]
         for (number, _), ids in zip(rows, found, strict=True):
             if how.add_eos and end is not None and ids[-1:] != [end]:
                 ids = [*ids, end]
@@ -184,14 +184,13 @@ def _useful(tokens: Dataset, max_length: int, warn: Callable[[str], None]) -> Da
         raise DataError(what, fix="Allow longer rows, or train on all tokens: --no-response-only-loss.")
     if cut.any():
         warn(
-            f"{numpy.count_nonzero(cut):,} of {len(tokens):,} rows are longer than {max_length:,} tokens: "
+            f"Longer than {max_length:,} tokens: {numpy.count_nonzero(cut):,} of {len(tokens):,} rows; "
             f"{cut.sum():,} tokens are cut off at their ends."
         )
     if len(kept) < len(tokens):
         empty = numpy.flatnonzero(learned == 0)
         reason = next((fault for fault in tokens.select(empty[:5])["fault"] if fault), "no token of theirs is trained")
-        rows = ", ".join(f"{row:,}" for row in number[empty[:5]])
-        more = ", ..." if len(empty) > 5 else ""
-        warn(f"{len(empty):,} of {len(tokens):,} rows are left out (rows {rows}{more}): {reason}.")
+        rows = ", ".join(f"{row:,}" for row in number[empty[:5]]) + ", ..." * (len(empty) > 5)
+        warn(f"Left out, {len(empty):,} of {len(tokens):,} rows (number {rows}): {reason}.")
         tokens = tokens.select(kept)
     return tokens.select_columns(["input_ids", "labels", "length", "cut"])
