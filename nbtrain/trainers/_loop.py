@@ -314,7 +314,7 @@ def _rows_of(batches: list[Any], dataset: Any) -> str:
     if dataset is None or "input_ids" not in getattr(dataset, "column_names", ()):
         return ""
     seen = {" ".join(map(str, row)) for batch in batches for row in _documents(batch)}
-    numbers = dataset["row"] if "row" in dataset.column_names else range(len(dataset))
+    numbers = dataset["row"] if "row" in dataset.column_names else range(1, len(dataset) + 1)
     found = [str(number) for number, ids in zip(numbers, dataset["input_ids"], strict=True) if " ".join(map(str, ids)) in seen]
     return f", rows {', '.join(found[:50])}" if found else ""
 

@@ -118,8 +118,7 @@ def _tokens(params: Any, run: ActiveRun, method: Any) -> tuple[Tokens, Any]:
     form = chat.recognise(splits.train, params.column_mapping, named)
     run.stage("checking the rows")
     splits, report = check.check(splits, form, on_bad_rows=params.on_bad_rows)
-    for line in report.lines():
-        run.warn(line)
+    run.warn("\n".join(report.lines()))
     tokenizer = load.tokenizer(params, tell=run.warn)
     run.stage("tokenising")
     return method.prepare(params, run, splits, form, tokenizer, _longest(params)), tokenizer
@@ -214,9 +213,9 @@ def _by_length(dataset: Any, arguments: Mapping[str, Any]) -> Any:
         def set_epoch(self, epoch: int) -> None:
             self.generator.manual_seed(arguments["seed"] + epoch)
 
-    lengths = [len(ids) for ids in dataset["input_ids"]]
+    lengths = dataset["length"] if "length" in dataset.column_names else [len(ids) for ids in dataset["input_ids"]]
     size = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"]
-    return ByLength(size, lengths=lengths, generator=torch.Generator().manual_seed(arguments["seed"]))
+    return ByLength(size, lengths=list(lengths), generator=torch.Generator().manual_seed(arguments["seed"]))
 
 
 def _trl_trainer(model: Any, tokenizer: Any, tokens: Tokens, way: Way, arguments: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -16,25 +16,37 @@ OPENING = 16  # tokens of a held-out text that the model is asked to go on from
 
 
 def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any, longest: int) -> Tokens:
-    """Texts in tokens, cut into blocks of `longest`.
+    """Texts in tokens, in blocks of `longest`.
 
     With packing (the default) texts are joined before they are cut, so that a block is full and may hold the end of one text and
     the beginning of the next; without it each text is cut by itself. The last block of a text, or of a join, may be shorter.
     """
-    settings = {"params": params, "form": form, "tokenizer": tokenizer, "longest": longest}
 
-    def blocks(dataset: Any) -> Any:
-        return dataset.map(_blocks, batched=True, fn_kwargs=settings, remove_columns=dataset.column_names)
+    def pieces(dataset: Any) -> Any:
+        return chat.tokenised(
+            dataset,
+            form,
+            tokenizer,
+            template=chat.template_for(tokenizer, warn=run.warn if form.name != "text" else None),
+            max_length=longest,
+            response_only=False,
+            add_eos=params.add_eos_token,
+            split_long=True,
+            cache=run.folder.data,
+            on_bad_rows=params.on_bad_rows,
+            warn=run.warn,
+        )
 
-    shown = splits.valid if splits.valid is not None else splits.train
+    train, valid = pieces(splits.train), pieces(splits.valid) if splits.valid is not None else None
     if params.sample_prompts:
         asked = params.sample_prompts
         prompts = [prompt(params, tokenizer, text) for text in ([asked] if isinstance(asked, str) else asked)]
     else:
-        texts = (_ids(row, settings) for row in shown.select(range(min(SHOWN, len(shown)))))
-        prompts = [_opening(ids, tokenizer, params.sample_max_new_tokens) for ids in texts if len(ids) > 1]
-    valid = blocks(splits.valid) if splits.valid is not None else None
-    return Tokens(blocks(splits.train), valid, tuple(prompts))
+        shown = (valid if valid is not None else train)[:SHOWN]["input_ids"]
+        prompts = [_opening(ids, tokenizer, params.sample_max_new_tokens) for ids in shown if len(ids) > 1]
+    if params.packing is not False:
+        train, valid = (part and _full(part, longest) for part in (train, valid))
+    return Tokens(train, valid, tuple(prompts))
 
 
 def prompt(params: Any, tokenizer: Any, row: Any) -> Prompt:
@@ -54,26 +66,13 @@ def _opening(ids: list[int], tokenizer: Any, longest: int) -> Prompt:
     return Prompt(text, tuple(begin), expected)
 
 
-def _blocks(
-    batch: Mapping[str, list[Any]], *, params: Any, form: Any, tokenizer: Any, longest: int
-) -> dict[str, list[list[int]]]:
-    rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-    settings = {"params": params, "form": form, "tokenizer": tokenizer, "longest": longest}
-    texts: Iterable[list[int]] = (_ids(row, settings) for row in rows)
-    if params.packing is not False:
-        texts = [list(chain.from_iterable(texts))]
-    pieces = [ids[start : start + longest] for ids in texts for start in range(0, len(ids), longest)]
-    pieces = [piece for piece in pieces if len(piece) > 1]  # one token has no next
-    return {"input_ids": pieces, "labels": pieces}
+def _full(tokens: Any, longest: int) -> Any:
+    """The same tokens in blocks of `longest`, joined a thousand pieces at a time so that memory does not grow with the rows."""
+    return tokens.map(_joined, batched=True, fn_kwargs={"longest": longest}, remove_columns=tokens.column_names)
 
 
-def _ids(row: Mapping[str, Any], settings: Mapping[str, Any]) -> list[int]:
-    """The tokens of a whole row, at its end the model's end token where --add-eos-token says so."""
-    params, form, tokenizer = settings["params"], settings["form"], settings["tokenizer"]
-    if form.name != "text":
-        template = chat.template_for(tokenizer, None)
-        encoded = chat.encode(chat.messages(row, form), tokenizer, template=template, max_length=None, response_only=False)
-        return list(encoded.input_ids)
-    ids = list(tokenizer(str(row[form.columns["text"]])).input_ids)
-    end = tokenizer.eos_token_id
-    return [*ids, end] if params.add_eos_token and end is not None and ids[-1:] != [end] else ids
+def _joined(batch: Mapping[str, list[list[int]]], *, longest: int) -> dict[str, list[Any]]:
+    ids, labels = (list(chain.from_iterable(batch[name])) for name in ("input_ids", "labels"))
+    starts = range(0, len(ids) if len(ids) % longest != 1 else len(ids) - 1, longest)  # a token by itself has no next
+    blocks = {"input_ids": [ids[at : at + longest] for at in starts], "labels": [labels[at : at + longest] for at in starts]}
+    return blocks | {"length": [len(block) for block in blocks["input_ids"]]}

@@ -32,7 +32,7 @@ class SFT(BaseModel):
 
 def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any, longest: int) -> Tokens:
     """Chats in tokens, with labels on what is trained."""
-    template = chat.template_for(tokenizer, params.chat_template)
+    template = chat.template_for(tokenizer, params.chat_template, warn=run.warn if form.name != "text" else None)
     tokenizer.chat_template = template  # saved with the model, so that whoever uses it writes prompts as it learnt them
 
     def tokens(dataset: Any) -> Any:
@@ -43,7 +43,10 @@ def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any,
             template=template,
             max_length=longest,
             response_only=params.response_only_loss,
+            add_eos=params.add_eos_token,
             cache=run.folder.data,
+            on_bad_rows=params.on_bad_rows,
+            warn=run.warn,
         )
 
     train, valid = tokens(splits.train), tokens(splits.valid) if splits.valid is not None else None
