@@ -59,13 +59,16 @@ class ActiveRun:
         """
         self._journal.append(event)
         self._update_status(event)
+        faults = []
         for sink in list(self._sinks):
             try:
                 sink(event)
             except Exception as error:
                 self._sinks.remove(sink)
                 name = getattr(sink, "__qualname__", type(sink).__qualname__)
-                self.warn(f"{name} raised {type(error).__name__} ({error}) and gets no more news of this run")
+                faults.append(f"{name} raised {type(error).__name__} ({error}) and gets no more news of this run")
+        for fault in faults:
+            self.warn(fault)
 
     def warn(self, message: str) -> None:
         """A notice for the user, in one or two sentences."""

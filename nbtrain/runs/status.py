@@ -56,9 +56,9 @@ def read(folder: RunFolder) -> Status:
     if isinstance(end, (Finished, Stopped, Failed)) and end.time >= status.since:
         cause = end.error.get("what", "") if isinstance(end, Failed) else ""
         return dataclasses.replace(status, state=end.kind, cause=cause)
-    if status.host not in ("", platform.node()):
-        return dataclasses.replace(status, state="failed", cause=f"no sign of life from {status.host}: {GONE}")
-    return dataclasses.replace(status, state="failed", cause=GONE)
+    far = status.host not in ("", platform.node())
+    cause = f"no sign of life from {status.host}: {GONE}" if far else GONE
+    return dataclasses.replace(status, state="failed", cause=status.cause or cause)
 
 
 def write(folder: RunFolder, **changes: Any) -> None:
@@ -97,7 +97,7 @@ def stored(folder: RunFolder) -> Status:
 
 def _lives(status: Status) -> bool:
     if status.pid is None:
-        return status.state == "starting"
+        return not status.since and status.state == "starting"  # prepared, and nobody has taken it up yet
     if status.host not in ("", platform.node()):
         return time.time() - status.heartbeat < _SILENT_SECONDS
     return process.alive(status.pid, status.pid_start)
@@ -130,6 +130,6 @@ class Heartbeat:
         self._over.set()
         self._thread.join()
         changes: dict[str, Any] = {"pid": None, "pid_start": None, "heartbeat": time.time()}
-        if stored(self.folder).state not in ENDED:
-            changes |= {"state": "failed", "cause": str(fault) if fault else "training was left without an end"}
+        if stored(self.folder).state not in ENDED:  # without a process it reads as failed, for this cause
+            changes["cause"] = f"{type(fault).__name__}: {fault}" if fault else "training was left without an end"
         write(self.folder, **changes)

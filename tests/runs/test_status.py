@@ -121,6 +121,12 @@ def test_on_another_machine_silence_is_death(run):
     assert now.state == "failed" and "no sign of life from elsewhere" in now.cause
 
 
+def test_a_run_that_was_left_before_it_ran_is_not_starting_for_ever(run):
+    with pytest.raises(MemoryError), Heartbeat(run):
+        raise MemoryError
+    assert status.read(run).state == "failed"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00\x00", '{"state": "running", "of_a_later_version": 1}'])
 def test_a_status_that_is_torn_or_foreign_is_no_crash_and_no_success(run, text):
     run.status.write_text(text)
