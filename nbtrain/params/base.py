@@ -122,7 +122,7 @@ class Params(BaseModel):
     _notices: list[str] = PrivateAttr(default_factory=list)
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+    def __pydantic_init_subclass__(cls, **settings: Any) -> None:
         # the module of a room is its command, and stands nowhere else
         _, found, module = cls.__module__.partition("nbtrain.trainers.")
         if found:
