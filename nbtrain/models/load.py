@@ -99,6 +99,7 @@ def _with_adapter(model: Any, params: Any) -> Any:
 
     if params.quantization in QUANTISED:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        _keep_gradients(model)
     targets = params.target_modules or "all-linear"
     names = targets if targets == "all-linear" else [name.strip() for name in targets.split(",") if name.strip()]
     config = LoraConfig(
@@ -112,6 +113,15 @@ def _with_adapter(model: Any, params: Any) -> Any:
         return get_peft_model(model, config)
     except NoMatchingPeftModuleError:
         raise faults.no_such_layers(targets, model) from None
+
+
+def _keep_gradients(model: Any) -> None:
+    """On some CPUs bitsandbytes repacks 4-bit weights the first time they are used in evaluation mode, into a layout whose
+    kernel has no backward: whatever is trained after the first evaluation or sample would get wrong gradients.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def parameter_counts(model: Any) -> dict[str, int]:
