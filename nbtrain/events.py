@@ -151,17 +151,17 @@ def decode(line: str) -> Event:
         ValueError: the line is not whole, or names a kind or a field that does not exist.
     """
     data = json.loads(line)
-    kind = KINDS.get(data.pop("event", "")) if isinstance(data, dict) else None
+    kind = KINDS.get(str(data.pop("event", ""))) if isinstance(data, dict) else None
     if kind is None:
         raise ValueError(f"no event: {line[:80]!r}")
-    if "values" in data:
-        data["values"] = {name: math.nan if value is None else value for name, value in data["values"].items()}
-    for name in ("samples", "differences"):
-        if name in data:
-            data[name] = tuple(data[name])
     try:
+        if "values" in data:
+            data["values"] = {name: math.nan if value is None else value for name, value in data["values"].items()}
+        for name in ("samples", "differences"):
+            if name in data:
+                data[name] = tuple(data[name])
         return kind(**data)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"no {kind.kind} event: {error}") from None
 
 
