@@ -43,6 +43,9 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
         stored = read.materialise(source, claimed.data, "train")
         params = params.but(source=params.provenance("data_path"), data_path=str(stored))
     folder.write_params(claimed, params)
+    with Journal(claimed.events) as journal:  # what was ignored is known here only: params.json has what is left
+        for notice in params.notices:
+            journal.append(events.Warned(message=notice))
     return claimed
 
 
@@ -97,8 +100,6 @@ def fit(
 
 
 def _train(params: Params, active: ActiveRun, resume: bool) -> Mapping[str, float]:
-    for notice in params.notices:
-        active.warn(notice)
     inputs = fingerprint(getattr(params, "data_path", None))
     if resume:
         active.differences = _differences(active.folder, inputs)

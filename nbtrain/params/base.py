@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -170,15 +170,23 @@ class Params(BaseModel):
         raise ParamError(what, fix=f"`{cls.room or 'ROOM'} --help` lists them all.")
 
     @classmethod
-    def read(cls, mapping: Mapping[str, Any], *, source: Source | Mapping[str, Source] = "user") -> tuple[Self, list[str]]:
+    def read(
+        cls,
+        mapping: Mapping[str, Any],
+        *,
+        source: Source | Mapping[str, Source] = "user",
+        notices: Iterable[str] = (),
+    ) -> tuple[Self, list[str]]:
         """Params from names and values, and what the user should be told of them.
 
         Args:
             mapping: names in any spelling; values of the field's type, or text that can be read as one.
             source: who gave the values; or, by field, who gave each.
+            notices: what the user should be told already, of the words in which the values were given.
         """
         params = cls(**{cls.field_name(name): value for name, value in mapping.items()})
         params._provenance = {name: source if isinstance(source, str) else source[name] for name in params._provenance}
+        params._notices = [*notices, *params._notices]
         return params, list(params._notices)
 
     @classmethod
