@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 import nbtrain
 from nbtrain import trainers
-from nbtrain.params import Option
+from nbtrain.params import Option, words
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "nbtrain"
@@ -193,6 +194,27 @@ def test_what_is_asked_first_loads_nothing_heavy(code, tmp_path):
 
 
 # the project
+
+
+PAGES = [ROOT / "README.md", ROOT / "docs" / "architecture.md", *NOTEBOOKS]
+MAGIC = re.compile(r"^[>\s]*(?:\w+ = )?%autotrain ([\w-]+) (--.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_the_lines_that_a_reader_is_shown_are_understood(path):
+    text = "\n".join(code_of(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+    names = {"train_df": [{"text": "a row"}]}
+    for room, line in MAGIC.findall(text):
+        tokens = words.split(line, names).tokens
+        if tokens != ["--help"]:
+            room_params = trainers.load(room).Params
+            assert room_params.read(words.read_line(tokens, room_params, names))
+
+
+def test_the_page_of_parameters_is_what_the_fields_say():
+    script = ROOT / "scripts" / "write_parameters.py"
+    page = runpy.run_path(str(script))["page"]()
+    assert (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8") == page, "run `make docs`"
 
 
 def test_nothing_names_a_machine():
