@@ -9,6 +9,7 @@ from typing import Any
 from nbtrain import __version__, redact
 from nbtrain.export import inside
 from nbtrain.params import Params
+from nbtrain.plain import visible
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.record import Record
 
@@ -66,8 +67,7 @@ def card(params: Params, record: Record, folder: RunFolder) -> str:
 
 def code(value: Any) -> str:
     """`value` as a code span: the only form in which Markdown leaves text alone, whatever stands in it."""
-    text = re.sub(r"\s+", " ", str(value)).strip()
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    text = visible(" ".join(str(value).split()))
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
