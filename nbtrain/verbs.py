@@ -47,8 +47,20 @@ def known(verb: str) -> str:
     return spelled
 
 
-def parameters(room: str, tokens: Iterable[Any], *, body: str = "", names: words.Names | None = None) -> Params:
+def parameters(
+    room: str,
+    tokens: Iterable[Any],
+    *,
+    body: str = "",
+    before: Mapping[str, Any] | None = None,
+    names: words.Names | None = None,
+) -> Params:
     """The parameters of a room out of a line, a cell or a command.
+
+    Args:
+        body: of a cell.
+        before: values of a config, by parameter; the words go before them.
+        names: the user's namespace, None outside a notebook.
 
     Raises:
         ParamError: the words are wrong, or the values are.
@@ -60,17 +72,19 @@ def parameters(room: str, tokens: Iterable[Any], *, body: str = "", names: words
     twice = values.keys() & more.keys()
     if twice:
         raise ParamError(f"{', '.join(sorted(twice))}: given in the line and in the cell", fix="leave one of them out")
-    return params_class.read(values | more, notices=notices)[0]
+    known = {params_class.field_name(name): value for name, value in (before or {}).items()}
+    return params_class.read(known | values | more, notices=notices)[0]
 
 
 def rows(names: words.Names) -> Mapping[str, str]:
     """The variables that hold rows, and what they hold."""
     from nbtrain.data.read import frames
 
-    return {
-        frame.name: f"{frame.type}, {'' if frame.rows is None else f'{frame.rows:,} '}rows: {line(', '.join(frame.columns))}"
-        for frame in frames(names)
-    }
+    found = {}
+    for frame in frames(names):
+        count = "" if frame.rows is None else f"{frame.rows:,} rows, "
+        found[frame.name] = f"{frame.type}: {count}columns {line(', '.join(frame.columns))}"
+    return found
 
 
 def answer(verb: str, tokens: Iterable[Any], *, command: str, names: words.Names | None = None) -> str:
