@@ -1,0 +1,212 @@
+"""The curve as inline SVG: the training loss raw and smooth, the validation as marks, the learning rate below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nbtrain.notebook.curve import Curves, Point, Stroke, series
+from nbtrain.notebook.html import Markup, fill, join
+from nbtrain.notebook.summary import words
+from nbtrain.plain import number
+from nbtrain.runs.record import Record
+
+WIDTH = 720
+_LEFT, _RIGHT, _TOP = 54, 706, 26
+_HEIGHT, _RATE_HEIGHT, _GAP = 190, 34, 34
+_MARKS = 40  # evaluations; more would be a caterpillar
+_NEAR = 0.3  # pixels by which a line may be off where points are left out
+_LOOKS = {
+    "raw": fill('stroke="var(--train,#3b82c4)" stroke-opacity=".38"'),
+    "smooth": fill('stroke="var(--train,#3b82c4)" stroke-width="2" stroke-linejoin="round"'),
+    "valid": fill('stroke="var(--valid,#c2701c)" stroke-width="1.5"'),
+    "rate": fill('stroke="currentColor" stroke-opacity=".7"'),
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A rectangle of the picture and what its edges mean; y grows downward, as in SVG."""
+
+    top: float
+    height: float
+    steps: tuple[float, float]
+    values: tuple[float, float]
+
+    def place(self, point: Point) -> Point:
+        """Where a (step, value) stands, in pixels."""
+        (begin, end), (low, high) = self.steps, self.values
+        across = (point[0] - begin) / ((end - begin) or 1)
+        up = (point[1] - low) / ((high - low) or 1)
+        return _LEFT + across * (_RIGHT - _LEFT), self.top + (1 - up) * self.height
+
+
+def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+    """Round numbers between `low` and `high`: multiples of 1, 2 or 5 times a power of ten, about so many."""
+    span = high - low
+    if not (span > 0 and math.isfinite(span)):
+        return [low]
+    unit = 10.0 ** math.floor(math.log10(span / about))
+    pace = next(unit * factor for factor in (1, 2, 5, 10) if span / (unit * factor) <= about)
+    pace = max(pace, 1.0) if whole else pace
+    return [index * pace for index in range(math.ceil(low / pace - 1e-9), math.floor(high / pace + 1e-9) + 1)]
+
+
+def chart(curves: Curves, record: Record, sentence: str) -> Markup:
+    """The drawing, or nothing while there is no point.
+
+    Args:
+        curves: those of the record, up to date.
+        sentence: what the curve did, for those who do not see it.
+    """
+    raw, smooth, valid, rate = curves.loss.raw(), curves.loss.smooth(), curves.valid.raw(), curves.rate.raw()
+    values = [value for strokes in (raw, valid) for stroke in strokes for _, value in stroke]
+    if not values:
+        return Markup()
+    name, best = series(record), record.best(curves.metric)
+    steps = (0.0, float(max(record.step, 1)))
+    main = Frame(_TOP, _HEIGHT, steps, _with_margin(min(values), max(values)))
+    parts = [*_grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
+    parts += _lines("raw", raw, main)
+    parts += _lines("smooth", [thin(stroke, main) for stroke in smooth], main)
+    parts += _lines("valid", valid, main)
+    parts += _marks(valid, main, best)
+    bottom = _TOP + _HEIGHT
+    if rate:
+        highest = max(value for stroke in rate for _, value in stroke)
+        below = Frame(bottom + _GAP, _RATE_HEIGHT, steps, (0.0, highest or 1.0))
+        parts += _lines("rate", [thin(stroke, below) for stroke in rate], below)
+        parts += _rate_axis(below, highest)
+        bottom = below.top + below.height
+    return fill(
+        '<svg role="img" viewBox="0 0 $width $height" width="$width" font-size="11" fill="none" '
+        'xmlns="http://www.w3.org/2000/svg">'
+        "<title>$title</title><desc>$sentence</desc>$parts</svg>",
+        width=WIDTH,
+        height=round(bottom + 8 + (0 if rate else 18)),
+        title=f"{words(name)} over steps",
+        sentence=sentence,
+        parts=join(parts),
+    )
+
+
+def thin(stroke: Stroke, frame: Frame) -> Stroke:
+    """The stroke without the points that lie on the line between their neighbours, to a third of a pixel."""
+    kept, start = [stroke[0]], 0
+    for end in range(2, len(stroke)):
+        if any(_off(stroke[start], stroke[end], between, frame) > _NEAR for between in stroke[start + 1 : end]):
+            start = end - 1
+            kept.append(stroke[start])
+    return kept + stroke[-1:] if len(stroke) > 1 else kept
+
+
+def _off(begin: Point, end: Point, between: Point, frame: Frame) -> float:
+    """How far, in pixels up or down, `between` is from the line."""
+    (x0, y0), (x1, y1), (x, y) = frame.place(begin), frame.place(end), frame.place(between)
+    return abs(y0 + (y1 - y0) * (x - x0) / ((x1 - x0) or 1) - y)
+
+
+def _with_margin(low: float, high: float) -> tuple[float, float]:
+    margin = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def _lines(kind: str, strokes: Iterable[Stroke], frame: Frame) -> list[Markup]:
+    """One polyline a stroke; a stroke of one point is a dot."""
+    found = []
+    for stroke in strokes:
+        places = [frame.place(point) for point in stroke]
+        if len(places) == 1:
+            x, y = map(_short, places[0])
+            found.append(
+                fill('<circle class="$kind" cx="$x" cy="$y" r="2" $look/>', kind=kind, x=x, y=y, look=_LOOKS[kind])
+            )
+        else:
+            points = " ".join(f"{_short(x)},{_short(y)}" for x, y in places)
+            found.append(
+                fill('<polyline class="$kind" points="$points" $look/>', kind=kind, points=points, look=_LOOKS[kind])
+            )
+    return found
+
+
+def _marks(strokes: list[Stroke], frame: Frame, best: Point | None) -> list[Markup]:
+    """A diamond for each evaluation, that says its numbers under the pointer; the best says so."""
+    points = [point for stroke in strokes for point in stroke]
+    if len(points) > _MARKS:
+        points = [point for point in points if point == best] + points[-1:]
+    found = [
+        fill(
+            '<path class="mark" fill="var(--valid,#c2701c)" d="M$x ${y}m0-5 5 5-5 5-5-5z">'
+            "<title>step $step: $value</title></path>",
+            x=_short(x),
+            y=_short(y),
+            step=number(int(step)),
+            value=number(value),
+        )
+        for step, value in points
+        for x, y in [frame.place((step, value))]
+    ]
+    if best is not None:
+        x, y = frame.place(best)
+        found.append(_text(x, y - 10, "best", "middle"))
+    return found
+
+
+def _grid(frame: Frame) -> list[Markup]:
+    """Lines across with their values at the left, and the steps below."""
+    parts = []
+    for value in ticks(*frame.values, 5):
+        _, y = frame.place((0, value))
+        parts.append(_rule(y))
+        parts.append(_text(_LEFT - 8, y + 4, f"{value:.10g}", "end"))
+    for step in ticks(*frame.steps, 7, whole=True):
+        x, _ = frame.place((step, 0))
+        parts.append(_text(x, frame.top + frame.height + 16, number(int(step)), "middle"))
+    return parts
+
+
+def _rate_axis(frame: Frame, highest: float) -> list[Markup]:
+    return [
+        _rule(frame.top + frame.height),
+        _text(_LEFT - 8, frame.top + 6, number(highest), "end"),
+        _text(_LEFT - 8, frame.top + frame.height + 2, "0", "end"),
+        _text(_RIGHT, frame.top - 4, "learning rate", "end"),
+    ]
+
+
+def _legend(name: str, metric: str, trained: bool, validated: bool) -> Markup:
+    """What each line is, in a row above the grid."""
+    entries = [("smooth", f"training {words(name)}, smoothed"), ("raw", "as logged")] if trained else []
+    entries += [("valid", f"validation {words(metric)}")] if validated else []
+    parts, x = [], _LEFT
+    for kind, text in entries:
+        parts.append(fill('<path d="M$x 10h18" $look/>', x=x, look=_LOOKS[kind]))
+        if kind == "valid":
+            parts.append(fill('<path d="M$x 5l5 5-5 5-5-5z" fill="var(--valid,#c2701c)"/>', x=x + 9))
+        parts.append(_text(x + 25, 14, text, "start"))
+        x += 45 + 6 * len(text)  # about: how wide a letter is, only the page knows
+    return join(parts)
+
+
+def _rule(y: float) -> Markup:
+    return fill(
+        '<path d="M$left ${y}H$right" stroke="currentColor" stroke-opacity=".14"/>',
+        left=_LEFT,
+        y=_short(y),
+        right=_RIGHT,
+    )
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> Markup:
+    return fill(
+        '<text x="$x" y="$y" text-anchor="$anchor" fill="currentColor">$text</text>',
+        x=_short(x),
+        y=_short(y),
+        anchor=anchor,
+        text=text,
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,158 @@
+"""Series of any length, kept as the few points that a picture can show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from nbtrain.runs.record import Record
+
+Point = tuple[float, float]
+Stroke = list[Point]
+"""Points that are joined by a line; where a value is not a number one stroke ends and the next begins."""
+
+BUCKETS = 128  # about five pixels each: with a minimum and a maximum, at most 256 points a series
+_MEMORY = 0.04  # of the whole length: how far back the smooth line looks
+_NO_LOSS = ("learning_rate", "grad_norm", "epoch", "_per_second", "memory", "tokens")
+
+
+@dataclass(slots=True)
+class _Bucket:
+    index: int
+    low: Point
+    high: Point
+    steps: float = 0.0
+    total: float = 0.0
+    count: int = 0
+    broken: bool = False
+
+    def take(self, other: _Bucket) -> None:
+        if other.count:
+            self.low = other.low if not self.count or other.low[1] < self.low[1] else self.low
+            self.high = other.high if not self.count or other.high[1] > self.high[1] else self.high
+        self.steps, self.total, self.count = (
+            self.steps + other.steps,
+            self.total + other.total,
+            self.count + other.count,
+        )
+        self.broken |= other.broken
+
+
+class Curve:
+    """One series, folded as it grows: a point costs the same whatever came before it.
+
+    Steps fall into buckets of one width, which doubles when there are too many; each keeps its minimum and maximum,
+    so no spike is lost, and its mean.
+    """
+
+    def __init__(self) -> None:
+        self._width = 1
+        self._buckets: list[_Bucket] = []
+
+    def add(self, step: int, value: float) -> None:
+        """Take one more point; steps rise."""
+        index = step // self._width
+        last = self._buckets[-1] if self._buckets else None
+        point = (step, value)
+        if last is None or index > last.index:
+            last = _Bucket(index, point, point)
+            self._buckets.append(last)
+        if not math.isfinite(value):
+            last.broken = True
+        else:
+            if not last.count or value < last.low[1]:
+                last.low = point
+            if not last.count or value > last.high[1]:
+                last.high = point
+            last.steps, last.total, last.count = last.steps + step, last.total + value, last.count + 1
+        while len(self._buckets) > BUCKETS:
+            self._widen()
+
+    def _widen(self) -> None:
+        self._width *= 2
+        merged: list[_Bucket] = []
+        for bucket in self._buckets:
+            bucket.index //= 2
+            if merged and merged[-1].index == bucket.index:
+                merged[-1].take(bucket)
+            else:
+                merged.append(bucket)
+        self._buckets = merged
+
+    def raw(self) -> list[Stroke]:
+        """The series as it is: every point, or the minimum and maximum of each bucket, in the order of their steps."""
+        pairs = ((sorted({bucket.low, bucket.high}) if bucket.count else [], bucket.broken) for bucket in self._buckets)
+        return _strokes(pairs)
+
+    def smooth(self) -> list[Stroke]:
+        """The mean of what came before, weighted by exp(-distance / memory): the recent counts most.
+
+        The memory is a twenty-fifth of the whole length, so a short series is hardly smoothed and a long one well;
+        the weights add to one from the first point on (no pull towards zero).
+        """
+        found = [bucket for bucket in self._buckets if bucket.count]
+        if not found:
+            return []
+        middles = [bucket.steps / bucket.count for bucket in found]
+        memory = max((middles[-1] - middles[0]) * _MEMORY, 1e-9)
+        total = weight = 0.0
+        pairs, before = [], middles[0]
+        for bucket, middle in zip(found, middles, strict=True):
+            fade, before = math.exp((before - middle) / memory), middle
+            total, weight = total * fade + bucket.total, weight * fade + bucket.count
+            pairs.append(([(middle, total / weight)], bucket.broken))
+        return _strokes(pairs)
+
+
+def _strokes(pairs: Iterable[tuple[Sequence[Point], bool]]) -> list[Stroke]:
+    strokes: list[Stroke] = [[]]
+    for points, broken in pairs:
+        strokes[-1].extend(points)
+        if broken:
+            strokes.append([])
+    return [stroke for stroke in strokes if stroke]
+
+
+@dataclass
+class Curves:
+    """The curves of one record, brought up to date by `update`: only what is new is folded."""
+
+    loss: Curve = field(default_factory=Curve)
+    valid: Curve = field(default_factory=Curve)
+    rate: Curve = field(default_factory=Curve)
+    metric: str = "loss"
+    _seen: dict[str, tuple[Sequence[Any], int]] = field(default_factory=dict)
+
+    def update(self, record: Record) -> Self:
+        """Fold what the record has learnt since the last call."""
+        self.metric = metric(record)
+        for name, source in (("loss", series(record)), ("rate", "learning_rate")):
+            for step, value in self._news(name, record.series.get(source, [])):
+                getattr(self, name).add(step, value)
+        for row in self._news("valid", record.evaluations):
+            if self.metric in row:
+                self.valid.add(int(row["step"]), row[self.metric])
+        return self
+
+    def _news(self, name: str, found: list[Any]) -> list[Any]:
+        """What of `found` is not folded yet; all of it where the run went back to a checkpoint: its lists are new."""
+        before, count = self._seen.get(name, ((), 0))
+        if before is not found:
+            setattr(self, name, Curve())
+            count = 0
+        self._seen[name] = (found, len(found))
+        return found[count:]
+
+
+def metric(record: Record) -> str:
+    """What is drawn of the evaluations: the loss, or the first value where there is none."""
+    names = [name for row in record.evaluations[:1] for name in row if name != "step"]
+    return "loss" if "loss" in names or not names else names[0]
+
+
+def series(record: Record) -> str:
+    """What is drawn of the training: the loss, or the first value that is a result."""
+    results = [name for name in record.series if not any(part in name for part in _NO_LOSS)]
+    return "loss" if "loss" in results or not results else results[0]
