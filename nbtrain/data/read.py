@@ -17,7 +17,7 @@ from nbtrain.data.arrows import Writer
 from nbtrain.data.decoding import Numbered, Row, Unreadable
 from nbtrain.data.places import Fault, Places, Span
 from nbtrain.data.values import frames, is_rows, materialise
-from nbtrain.errors import DataError, nearest
+from nbtrain.errors import DataError, NbtrainError, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -234,18 +234,19 @@ def _is_text(row: Row) -> bool:
 @contextmanager
 def _told_in_words(path: Path) -> Iterator[None]:
     """What a reader raises as a DataError that names the file."""
-    import pyarrow as pa
-
     try:
         yield
     except DataError as error:
         if error.where:
             raise
         raise DataError(error.what, where=str(path), why=error.why, fix=error.fix) from None
+    except (NbtrainError, MemoryError):
+        raise
     except (EOFError, zlib.error) as error:
         what = f"{path.name} breaks off: the file is not whole."
         raise DataError(what, where=str(path), why=str(error), fix="Copy or pack it again.") from None
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        why = str(error).strip().split("\n")[0]
+    except Exception as error:
+        # Arrow, openpyxl, zipfile and the XML below them each have errors of their own
+        why = f"{type(error).__name__}: {error}".split("\n")[0]
         what = f"{path.name} cannot be read: it is damaged, cut off, or not what its name says."
         raise DataError(what, where=str(path), why=why, fix="Copy it again, or save it in another format.") from None
