@@ -19,6 +19,7 @@ from nbtrain.errors import NbtrainError, ParamError
 from nbtrain.params import Params
 from nbtrain.params.tokens import take
 from nbtrain.plain import visible
+from nbtrain.verbs import Question
 
 FAILED, WRONG_WORDS, INTERRUPTED = 1, 2, 130
 CODES = {"finished": 0, "stopped": 3}
@@ -49,8 +50,8 @@ def _obey(arguments: list[str]) -> int:
     wants_help = "--help" in own or "-h" in rest[:1] or "--preview-trainer" in own
     if verb in verbs.VERBS:
         if wants_help:
-            return _print(verbs.answer("help", [verb], command=COMMAND))
-        return _VERBS[verb](rest) if verb in _VERBS else _print(verbs.answer(verb, rest, command=COMMAND))
+            return _print(verbs.answer("help", Question([verb], COMMAND)))
+        return _VERBS[verb](rest) if verb in _VERBS else _print(verbs.answer(verb, Question(rest, COMMAND)))
     if wants_help:
         return _print(verbs.help_of(verb, own.get("--preview-trainer"), COMMAND))
     return _train(verbs.parameters(verb, rest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def parameters(
 
 def rows(names: words.Names) -> Mapping[str, str]:
     """The variables that hold rows, and what they hold."""
-    from nbtrain.data.read import frames
+    from nbtrain.data.values import frames
 
     found = {}
     for frame in frames(names):
@@ -87,15 +88,23 @@ def rows(names: words.Names) -> Mapping[str, str]:
     return found
 
 
-def answer(verb: str, tokens: Iterable[Any], *, command: str, names: words.Names | None = None) -> str:
-    """The answer to a verb that only tells.
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a verb that only tells.
 
-    Args:
-        verb: one of ANSWERS.
-        command: how nbtrain is called here, for the texts of help.
-        names: the user's namespace, None outside a notebook.
+    tokens: what follows the verb. command: how nbtrain is called here. names: the user's namespace, None outside a
+    notebook. body: of a cell.
     """
-    return visible(ANSWERS[verb](list(tokens), command, names))
+
+    tokens: list[Any]
+    command: str
+    names: words.Names | None = None
+    body: str = ""
+
+
+def answer(verb: str, question: Question) -> str:
+    """The answer of a verb of ANSWERS, fit for a screen."""
+    return visible(ANSWERS[verb](question))
 
 
 def run_of(tokens: list[Any], verb: str) -> Any:
@@ -140,26 +149,26 @@ def help_of(room: str, method: str | None, command: str) -> str:
     return help_text(trainers.load(room).Params, method, command=command)
 
 
-def _help(tokens: list[Any], command: str, names: words.Names | None) -> str:
-    if not tokens:
-        return overview(command)
-    word = known(tokens[0])
+def _help(asked: Question) -> str:
+    if not asked.tokens:
+        return overview(asked.command)
+    word = known(asked.tokens[0])
     if word in VERBS:
         usage, what = VERBS[word]
-        return f"{command} {word} {usage}".rstrip() + f"\n  {what}"
-    return help_of(word, None, command)
+        return f"{asked.command} {word} {usage}".rstrip() + f"\n  {what}"
+    return help_of(word, None, asked.command)
 
 
-def _explain(tokens: list[Any], command: str, names: words.Names | None) -> str:
+def _explain(asked: Question) -> str:
     from nbtrain.params.help import explain
 
-    if len(tokens) not in (1, 2):
+    if len(asked.tokens) not in (1, 2):
         raise ParamError("explain needs the name of a parameter: explain lora_r, or explain llm lora_r")
-    rooms = [known(tokens[0])] if len(tokens) == 2 else trainers.names()
+    rooms = [known(asked.tokens[0])] if len(asked.tokens) == 2 else trainers.names()
     texts, faults = [], []
     for room in rooms:
         try:
-            texts.append(explain(trainers.load(room).Params, str(tokens[-1])))
+            texts.append(explain(trainers.load(room).Params, str(asked.tokens[-1])))
         except ParamError as error:
             faults.append(error)
     if not texts:
@@ -167,17 +176,17 @@ def _explain(tokens: list[Any], command: str, names: words.Names | None) -> str:
     return "\n".join(dict.fromkeys(texts))
 
 
-def _doctor(tokens: list[Any], command: str, names: words.Names | None) -> str:
+def _doctor(asked: Question) -> str:
     from nbtrain import doctor
 
     return "\n".join(doctor.lines(doctor.report()))
 
 
-def _runs(tokens: list[Any], command: str, names: words.Names | None) -> str:
+def _runs(asked: Question) -> str:
     from nbtrain.run import Run
     from nbtrain.runs import folder
 
-    own, rest = words.take(tokens, switches=("--all",))
+    own, rest = words.take(asked.tokens, switches=("--all",))
     if rest:
         raise ParamError(f"runs does not know {line(rest[0])!r}", fix="it takes --all, or nothing")
     there = folder.all_runs()
@@ -198,16 +207,16 @@ def _row(run: Any) -> tuple[str, ...]:
     return line(run.name), run.status, step, number(run.best[1]) if run.best else "-", age
 
 
-def _stop(tokens: list[Any], command: str, names: words.Names | None) -> str:
-    run = run_of(tokens, "stop")
+def _stop(asked: Question) -> str:
+    run = run_of(asked.tokens, "stop")
     if run.status in ("finished", "stopped", "failed"):
         return f"{run.name} has ended already: {run.status}"
     run.stop()
     return f"{run.name} is asked to stop: it finishes its step and saves"
 
 
-def _export(tokens: list[Any], command: str, names: words.Names | None) -> str:
-    own, rest = words.take(tokens, valued=("--to",))
+def _export(asked: Question) -> str:
+    own, rest = words.take(asked.tokens, valued=("--to",))
     run = run_of(rest[:1], "export")
     text = run.export(own.get("--to", "script"))
     if len(rest) < 2:
@@ -223,12 +232,12 @@ def _export(tokens: list[Any], command: str, names: words.Names | None) -> str:
     return f"written: {path}"
 
 
-def _why(tokens: list[Any], command: str, names: words.Names | None) -> str:
+def _why(asked: Question) -> str:
     from nbtrain.run import Run
     from nbtrain.runs import folder, status
 
-    if tokens:
-        run = run_of(tokens, "why")
+    if asked.tokens:
+        run = run_of(asked.tokens, "why")
     else:
         failed = (each for each in reversed(folder.all_runs()) if status.read(each).state == "failed")
         found = next(failed, None)
@@ -251,14 +260,14 @@ def _end(path: Path) -> list[str]:
     return [f"  {each}" for each in text.splitlines()[-_TAIL:]]
 
 
-def _check(tokens: list[Any], command: str, names: words.Names | None) -> str:
+def _check(asked: Question) -> str:
     import tempfile
 
     from nbtrain.data import chat, check, read
 
-    if not tokens:
+    if not asked.tokens:
         raise ParamError(f"check needs a room: check {VERBS['check'][0]}", fix=f"rooms: {', '.join(trainers.names())}")
-    params: Any = parameters(known(tokens[0]), tokens[1:], names=names)
+    params: Any = parameters(known(asked.tokens[0]), asked.tokens[1:], body=asked.body, names=asked.names)
     with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
         splits = read.read(params, Path(cache))
         named = {"text": params.text_column} if "text_column" in params.given() else {}
@@ -268,7 +277,7 @@ def _check(tokens: list[Any], command: str, names: words.Names | None) -> str:
         return "\n".join([f"Data: {splits.origin}", *params.notices, *splits.notices, *report.lines()])
 
 
-ANSWERS: dict[str, Callable[[list[Any], str, words.Names | None], str]] = {
+ANSWERS: dict[str, Callable[[Question], str]] = {
     "check": _check,
     "runs": _runs,
     "stop": _stop,
