@@ -13,12 +13,12 @@ from nbtrain.plain import number
 from nbtrain.runs.record import Record
 
 WIDTH = 720
-_LEFT, _RIGHT, _TOP = 54, 706, 26
+_LEFT, _RIGHT, _TOP = 54, 696, 26
 _HEIGHT, _RATE_HEIGHT, _GAP = 190, 34, 34
 _MARKS = 40  # evaluations; more would be a caterpillar
 _NEAR = 0.3  # pixels by which a line may be off where points are left out
 _LOOKS = {
-    "raw": fill('stroke="var(--train,#3b82c4)" stroke-opacity=".38"'),
+    "raw": fill('stroke="var(--train,#3b82c4)" stroke-opacity=".45"'),
     "smooth": fill('stroke="var(--train,#3b82c4)" stroke-width="2" stroke-linejoin="round"'),
     "valid": fill('stroke="var(--valid,#c2701c)" stroke-width="1.5"'),
     "rate": fill('stroke="currentColor" stroke-opacity=".7"'),
@@ -123,7 +123,9 @@ def _lines(kind: str, strokes: Iterable[Stroke], frame: Frame) -> list[Markup]:
                 fill('<circle class="$kind" cx="$x" cy="$y" r="2" $look/>', kind=kind, x=x, y=y, look=_LOOKS[kind])
             )
         else:
-            points = " ".join(f"{_short(x)},{_short(y)}" for x, y in places)
+            # whole pixels for the many points of the raw line: it is the larger half of the frame
+            write = _whole if kind == "raw" else _short
+            points = " ".join(f"{write(x)},{write(y)}" for x, y in places)
             found.append(
                 fill('<polyline class="$kind" points="$points" $look/>', kind=kind, points=points, look=_LOOKS[kind])
             )
@@ -210,3 +212,7 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
 
 def _short(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
+
+
+def _whole(value: float) -> str:
+    return str(round(value))
