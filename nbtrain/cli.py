@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from nbtrain import __version__, verbs
+from nbtrain import __version__, fit, verbs
 from nbtrain.errors import NbtrainError, ParamError
 from nbtrain.params import Params
 from nbtrain.params.tokens import take
 from nbtrain.plain import visible
+from nbtrain.runs import control, status
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.journal import Tail
+from nbtrain.sinks.terminal import Terminal
 from nbtrain.verbs import Question
 
 FAILED, WRONG_WORDS, INTERRUPTED = 1, 2, 130
@@ -67,43 +71,27 @@ def _configured(tokens: list[str]) -> Params:
 
 
 def _train(params: Params) -> int:
-    from nbtrain import fit
-    from nbtrain.sinks.terminal import Terminal
-
     for notice in params.notices:
         _print(f"Warning: {notice}", file=sys.stderr)
-    secrets = {name: getattr(params, name) for name, item in params.options().items() if item.secret}
-    given = {name: value for name, value in secrets.items() if value}
     run = fit.prepare(params)
-    return _ended(run, lambda: fit.fit(run, sinks=(Terminal(),), secrets=given))
+    return _ended(run, lambda: fit.fit(run, sinks=(Terminal(),), secrets=params.secrets()))
 
 
 def _resume(tokens: list[str]) -> int:
-    from nbtrain import fit
-    from nbtrain.sinks.terminal import Terminal
-
     run = verbs.run_of(tokens, "resume").folder
     return _ended(run, lambda: fit.fit(run, resume=True, sinks=(Terminal(),)))
 
 
-def _ended(folder: Any, train: Callable[[], str]) -> int:
-    """Train to an end; the error of a run that failed stands on stderr, whoever wrote it."""
-    from nbtrain.run import Run
-
+def _ended(folder: RunFolder, train: Callable[[], str]) -> int:
+    """Train to an end; the exit code. Why it failed is told by the sink, as the last event."""
     with _stops_at_ctrl_c(folder) as interrupts:
         state = train()
-    if state == "failed":
-        fault = Run(folder).error
-        if fault is not None:
-            _tell(fault)
     return INTERRUPTED if len(interrupts) > 1 else CODES.get(state, FAILED)
 
 
 @contextlib.contextmanager
-def _stops_at_ctrl_c(folder: Any) -> Iterator[list[int]]:
+def _stops_at_ctrl_c(folder: RunFolder) -> Iterator[list[int]]:
     """Ctrl-C once: the run finishes its step, saves and ends. Twice: it ends at once. Yields the signals that came."""
-    from nbtrain.runs import control
-
     came: list[int] = []
 
     def interrupted(number: int, frame: FrameType | None) -> None:
@@ -126,9 +114,6 @@ def _show(tokens: list[str]) -> int:
 
 def _attach(tokens: list[str]) -> int:
     """Tell what a run does until it ends. Ctrl-C leaves it alone and goes."""
-    from nbtrain.runs import status
-    from nbtrain.runs.journal import Tail
-    from nbtrain.sinks.terminal import Terminal
 
     run = verbs.run_of(tokens, "attach")
     tail, terminal = Tail(run.folder.events), Terminal()

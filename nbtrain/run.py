@@ -188,16 +188,14 @@ class Run:
 def start(params: Params, *, root: str | os.PathLike[str] = ".") -> Run:
     """Start a worker on these parameters and come back at once."""
     run = Run(fit.prepare(params, root=root))
-    secrets = {name: value for name, item in params.options().items() if item.secret and (value := getattr(params, name))}
-    run.worker = launch.launch(run.folder, secrets=secrets)
+    run.worker = launch.launch(run.folder, secrets=params.secrets())
     return run
 
 
 def train_here(params: Params, *, sinks: Iterable[fit.Sink] = (), root: str | os.PathLike[str] = ".") -> Run:
     """Train in this process, to the end."""
     run = Run(fit.prepare(params, root=root))
-    secrets = {name: value for name, item in params.options().items() if item.secret and (value := getattr(params, name))}
-    fit.fit(run.folder, sinks=sinks, secrets=secrets)
+    fit.fit(run.folder, sinks=sinks, secrets=params.secrets())
     return run
 
 

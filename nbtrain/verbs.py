@@ -14,6 +14,8 @@ from nbtrain.errors import ParamError, RunError, nearest
 from nbtrain.params import Params, words
 from nbtrain.params.tokens import is_flag
 from nbtrain.plain import duration, line, number, visible
+from nbtrain.run import Run
+from nbtrain.runs import folder, status
 
 VERBS = {
     "check": ("ROOM --name value ...", "read the data and judge every row; nothing is trained"),
@@ -93,13 +95,14 @@ class Question:
     """What is asked of a verb that only tells.
 
     tokens: what follows the verb. command: how nbtrain is called here. names: the user's namespace, None outside a
-    notebook. body: of a cell.
+    notebook. body: of a cell. root: the folder whose runs are meant.
     """
 
     tokens: list[Any]
     command: str
     names: words.Names | None = None
     body: str = ""
+    root: str = "."
 
 
 def answer(verb: str, question: Question) -> str:
@@ -107,20 +110,18 @@ def answer(verb: str, question: Question) -> str:
     return visible(ANSWERS[verb](question))
 
 
-def run_of(tokens: list[Any], verb: str) -> Any:
-    """The one run that the tokens name.
+def run_of(tokens: list[Any], verb: str, root: str = ".") -> Run:
+    """The one run below `root` that the tokens name, or hold.
 
     Raises:
         ParamError: none or several words. RunError: there is no such run.
     """
-    from nbtrain.run import Run
-
     if len(tokens) != 1 or is_flag(tokens[0]):
         raise ParamError(f"{verb} needs a run: {verb} {VERBS[verb][0]}", fix="`runs` lists them")
-    return tokens[0] if isinstance(tokens[0], Run) else Run(str(tokens[0]))
+    return tokens[0] if isinstance(tokens[0], Run) else Run(folder.find(str(tokens[0]), root))
 
 
-def summary(run: Any) -> list[str]:
+def summary(run: Run) -> list[str]:
     """A run in a few lines: state, progress, the last values, where it lies."""
     record = run.record
     total = f" of {record.total_steps}" if record.total_steps else ""
@@ -183,16 +184,13 @@ def _doctor(asked: Question) -> str:
 
 
 def _runs(asked: Question) -> str:
-    from nbtrain.run import Run
-    from nbtrain.runs import folder
-
     own, rest = words.take(asked.tokens, switches=("--all",))
     if rest:
         raise ParamError(f"runs does not know {line(rest[0])!r}", fix="it takes --all, or nothing")
-    there = folder.all_runs()
+    there = folder.all_runs(asked.root)
     shown = there if own else there[-_LISTED:]
     if not there:
-        return f"no runs in {Path.cwd()}"
+        return f"no runs in {Path(asked.root).resolve()}"
     table = [("name", "state", "step", "best loss", "age"), *(_row(Run(each)) for each in shown)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
@@ -200,7 +198,7 @@ def _runs(asked: Question) -> str:
     return "\n".join([*lines, *([f"and {more} older ones: runs --all"] if more else [])])
 
 
-def _row(run: Any) -> tuple[str, ...]:
+def _row(run: Run) -> tuple[str, ...]:
     record = run.record
     step = f"{record.step}/{record.total_steps}" if record.total_steps else str(record.step)
     age = duration(time.time() - run.folder.params.stat().st_mtime)
@@ -208,8 +206,8 @@ def _row(run: Any) -> tuple[str, ...]:
 
 
 def _stop(asked: Question) -> str:
-    run = run_of(asked.tokens, "stop")
-    if run.status in ("finished", "stopped", "failed"):
+    run = run_of(asked.tokens, "stop", asked.root)
+    if run.status in status.ENDED:
         return f"{run.name} has ended already: {run.status}"
     run.stop()
     return f"{run.name} is asked to stop: it finishes its step and saves"
@@ -217,7 +215,7 @@ def _stop(asked: Question) -> str:
 
 def _export(asked: Question) -> str:
     own, rest = words.take(asked.tokens, valued=("--to",))
-    run = run_of(rest[:1], "export")
+    run = run_of(rest[:1], "export", asked.root)
     text = run.export(own.get("--to", "script"))
     if len(rest) < 2:
         return text.rstrip("\n")
@@ -233,13 +231,10 @@ def _export(asked: Question) -> str:
 
 
 def _why(asked: Question) -> str:
-    from nbtrain.run import Run
-    from nbtrain.runs import folder, status
-
     if asked.tokens:
-        run = run_of(asked.tokens, "why")
+        run = run_of(asked.tokens, "why", asked.root)
     else:
-        failed = (each for each in reversed(folder.all_runs()) if status.read(each).state == "failed")
+        failed = (each for each in reversed(folder.all_runs(asked.root)) if status.read(each).state == "failed")
         found = next(failed, None)
         if found is None:
             return "no run below this folder has failed"

@@ -223,6 +223,11 @@ class Params(BaseModel):
             if not options[name].secret and not _same(value, options[name].default)
         }
 
+    def secrets(self) -> dict[str, str]:
+        """The secret parameters that have a value; they are handed on, and written nowhere."""
+        named = (name for name, item in type(self).options().items() if item.secret)
+        return {name: getattr(self, name) for name in named if getattr(self, name)}
+
     def record(self) -> dict[str, Any]:
         """All parameters as plain data, secrets left out; `Params.read` of it gives equal parameters."""
         return {name: getattr(self, name) for name, item in type(self).options().items() if not item.secret}
