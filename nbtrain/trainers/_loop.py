@@ -21,7 +21,6 @@ from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 
 POINTS = 500  # of the curve, where no --logging-steps is given: what a screen can show
-_OURS = ("tokens",)  # what a collator tells the loop and the model must not see
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "num_tokens")
 
 Take = Callable[[int], tuple[Mapping[str, Any], ...]]
@@ -158,7 +157,7 @@ def train(trainer: Any, params: Any, run: ActiveRun, *, facts: Mapping[str, Any]
     if not course.values and trainer.eval_dataset is not None and params.eval_strategy != "no" and not course.stopping:
         trainer.evaluate()
     if course.left_out:
-        run.warn(f"{course.left_out} steps were left out: their loss was not a number (--on-nan skip).")
+        run.warn(f"Steps left out: {course.left_out}; their loss or its gradient was not a number (--on-nan skip).")
     return course.values | {"steps": trainer.state.global_step, "train_seconds": round(time.monotonic() - began, 3)}
 
 
@@ -186,7 +185,9 @@ def _news(trainer: Any, params: Any, run: ActiveRun, course: Course, *, facts: M
     def sample(step: int, label: str = "") -> None:
         if take is not None:
             with course.aside():
-                run.emit(Sampled(step=step, samples=take(step), label=label))
+                samples = take(step)
+                if "stop" not in run.requests():  # a stop cuts the writing short, and half a sample says nothing
+                    run.emit(Sampled(step=step, samples=samples, label=label))
 
     def make_room(control: Any) -> None:
         if control.should_save:

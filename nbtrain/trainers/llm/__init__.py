@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, model_validator
 
 from nbtrain.params import Params as Base
 from nbtrain.params import option
@@ -18,6 +18,11 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers.llm import _language, default, sft
 
 METHODS = {"default": default, "generic": default, "sft": sft}
+
+
+def _only(value: Any) -> Any:
+    """AutoTrain writes block_size as a list, too; these methods have one length."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 class Language(BaseModel):
@@ -31,8 +36,8 @@ class Language(BaseModel):
         group="Training",
     )
     text_column: str = option("text", "column of plain text", group="Data")
-    block_size: int | Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=1, max_length=1)] = option(
-        1024, "longest piece of text that is trained on; a number, or a list with one", group="Data", unit="tokens", ge=8
+    block_size: Annotated[int, BeforeValidator(_only)] = option(
+        1024, "longest piece of text that is trained on", group="Data", unit="tokens", ge=8
     )
     model_max_length: int = option(2048, "no row is longer, whatever else says", group="Data", unit="tokens", ge=8)
     padding: Literal["right", "left"] = option("right", "side on which shorter rows are filled, where batches are padded", group="Data")

@@ -129,8 +129,7 @@ def _longest(params: Any) -> int:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(load.resolve(params.model), token=params.token, trust_remote_code=params.trust_remote_code)
-    block = params.block_size[0] if isinstance(params.block_size, list) else params.block_size
-    asked = params.max_seq_length if params.trainer == "sft" and params.max_seq_length else block
+    asked = params.max_seq_length or params.block_size
     places = getattr(config.get_text_config(), "max_position_embeddings", None) or asked
     return int(min(asked, params.model_max_length, places))
 

@@ -53,7 +53,7 @@ def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any,
     if params.packing:
         from trl import pack_dataset
 
-        train = pack_dataset(train, longest, strategy="bfd")
+        train = pack_dataset(train.select_columns(["input_ids", "labels"]), longest, strategy="bfd")
     return Tokens(train, valid, tuple(_prompts(params, splits, form, tokenizer)))
 
 

@@ -1,0 +1,110 @@
+"""Runs on the built-in model, small enough that each takes a second."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+
+from nbtrain import trainers
+from nbtrain.models import load
+from nbtrain.runs import checkpoints
+from nbtrain.runs.active import ActiveRun
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.journal import Journal, story
+from nbtrain.trainers._samples import Prompt
+from nbtrain.trainers.llm import _language
+
+SHORT = {"trainer": "sft", "lr": 1e-3, "batch_size": 4, "logging_steps": 1, "sample_max_new_tokens": 3}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The order of a sum must not depend on how busy the machine is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def documents(count, seed=0):
+    """Rows of a rule that can be learnt: each token is decided by the one before it; the first four are not trained."""
+    chance = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        ids = [chance.randrange(4, 404)]
+        while len(ids) < chance.randint(8, 50):
+            ids.append((ids[-1] * 7 + 3) % 400 + 4)
+        rows.append({"input_ids": ids, "labels": [-100] * 4 + ids[4:], "length": len(ids)})
+    return Dataset.from_list(rows)
+
+
+@pytest.fixture
+def tokens():
+    held_out = documents(6, seed=1)
+    return _language.Tokens(documents(40), held_out, (Prompt("a prompt", tuple(held_out[0]["input_ids"][:5]), "an answer"),))
+
+
+@pytest.fixture
+def params():
+    """Parameters of a short run, with changes."""
+    room = trainers.load("llm")
+    return lambda **changes: room.Params(**{**SHORT, **changes})
+
+
+@pytest.fixture
+def trained(tmp_path, params, tokens):
+    """Train; what came of it: folder, events, values, weights, and losses by step.
+
+    asked: step to what is asked once that step is logged.
+    """
+    runs = iter(range(100))
+
+    def go(*, on=None, resume=None, asked=None, **changes):
+        folder = resume or RunFolder(tmp_path / f"run-{next(runs)}")
+        folder.path.mkdir(exist_ok=True)
+        chosen = params(**changes)
+        with Journal(folder.events) as journal:
+            run = ActiveRun(folder, journal, resume_from=checkpoints.newest(folder) if resume else None)
+            _listen(run, asked or {})
+            values = _language.fit(chosen, run, on or tokens, load.tokenizer(chosen))
+        events = list(story(folder.events))
+        return SimpleNamespace(
+            folder=folder,
+            events=events,
+            values=values,
+            stopped=run.stopped,
+            weights=load_file(folder.model / "model.safetensors"),
+            losses=[event.values["loss"] for event in events if event.kind == "logged"],
+        )
+
+    return go
+
+
+def _listen(run, asked):
+    """Ask `run` for things when its steps are logged."""
+    emit, requests, waiting = run.emit, run.requests, set()
+
+    def told(event):
+        emit(event)
+        if event.kind == "logged" and event.step in asked:
+            waiting.add(asked[event.step])
+
+    def answer():
+        found = requests() | waiting
+        if "stop" in waiting:
+            run.stopped = "asked to stop"
+        waiting.clear()
+        return found | ({"stop"} if run.stopped else set())
+
+    run.emit, run.requests = told, answer
+
+
+@pytest.fixture
+def same():
+    """Whether two runs ended with the same weights, to the bit."""
+    return lambda one, other: one.weights.keys() == other.weights.keys() and all(
+        torch.equal(one.weights[name], other.weights[name]) for name in one.weights
+    )
