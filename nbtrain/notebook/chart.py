@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,16 +69,13 @@ def chart(curves: Curves, record: Record, sentence: str) -> Markup:
     steps = (0.0, float(max(record.step, 1)))
     main = Frame(_TOP, _HEIGHT, steps, _with_margin(min(values), max(values)))
     parts = [*_grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
-    parts += _lines("raw", raw, main)
-    parts += _lines("smooth", [thin(stroke, main) for stroke in smooth], main)
-    parts += _lines("valid", valid, main)
+    parts += [_line("raw", raw, main), _line("smooth", smooth, main), _line("valid", valid, main)]
     parts += _marks(valid, main, best)
     bottom = _TOP + _HEIGHT
     if rate:
         highest = max(value for stroke in rate for _, value in stroke)
         below = Frame(bottom + _GAP, _RATE_HEIGHT, steps, (0.0, highest or 1.0))
-        parts += _lines("rate", [thin(stroke, below) for stroke in rate], below)
-        parts += _rate_axis(below, highest)
+        parts += [_line("rate", rate, below), *_rate_axis(below, highest)]
         bottom = below.top + below.height
     return fill(
         '<svg role="img" viewBox="0 0 $width $height" width="$width" font-size="11" fill="none" '
@@ -91,20 +89,18 @@ def chart(curves: Curves, record: Record, sentence: str) -> Markup:
     )
 
 
-def thin(stroke: Stroke, frame: Frame) -> Stroke:
-    """The stroke without the points that lie on the line between their neighbours, to a third of a pixel."""
-    kept, start = [stroke[0]], 0
-    for end in range(2, len(stroke)):
-        if any(_off(stroke[start], stroke[end], between, frame) > _NEAR for between in stroke[start + 1 : end]):
-            start = end - 1
-            kept.append(stroke[start])
-    return kept + stroke[-1:] if len(stroke) > 1 else kept
-
-
-def _off(begin: Point, end: Point, between: Point, frame: Frame) -> float:
-    """How far, in pixels up or down, `between` is from the line."""
-    (x0, y0), (x1, y1), (x, y) = frame.place(begin), frame.place(end), frame.place(between)
-    return abs(y0 + (y1 - y0) * (x - x0) / ((x1 - x0) or 1) - y)
+def thin(places: list[Point]) -> list[Point]:
+    """The line without the points that lie on it anyway, to a third of a pixel; x rises."""
+    kept, low, high = places[:1], -math.inf, math.inf
+    for before, (x, y) in itertools.pairwise(places):
+        x0, y0 = kept[-1]
+        # the slopes at which a line from the last kept point passes near all points since
+        if before != kept[-1] and not low <= (y - y0) / ((x - x0) or 1) <= high:
+            kept.append(before)
+            (x0, y0), low, high = before, -math.inf, math.inf
+        run = (x - x0) or 1
+        low, high = max(low, (y - y0 - _NEAR) / run), min(high, (y - y0 + _NEAR) / run)
+    return kept + places[-1:] if len(places) > 1 else kept
 
 
 def _with_margin(low: float, high: float) -> tuple[float, float]:
@@ -112,24 +108,18 @@ def _with_margin(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _lines(kind: str, strokes: Iterable[Stroke], frame: Frame) -> list[Markup]:
-    """One polyline a stroke; a stroke of one point is a dot."""
-    found = []
+def _line(kind: str, strokes: Iterable[Stroke], frame: Frame) -> Markup:
+    """All strokes of one series in one path: a gap then costs a letter. A stroke of one point is a dash."""
+    drawn = []
     for stroke in strokes:
         places = [frame.place(point) for point in stroke]
         if len(places) == 1:
-            x, y = map(_short, places[0])
-            found.append(
-                fill('<circle class="$kind" cx="$x" cy="$y" r="2" $look/>', kind=kind, x=x, y=y, look=_LOOKS[kind])
-            )
+            drawn.append(f"M{_short(places[0][0] - 2)},{_short(places[0][1])}h4")
+        elif kind == "raw":  # the larger half of the frame, and all of it jagged: whole pixels do
+            drawn.append("M" + " ".join(f"{x:.0f},{y:.0f}" for x, y in places))
         else:
-            # whole pixels for the many points of the raw line: it is the larger half of the frame
-            write = _whole if kind == "raw" else _short
-            points = " ".join(f"{write(x)},{write(y)}" for x, y in places)
-            found.append(
-                fill('<polyline class="$kind" points="$points" $look/>', kind=kind, points=points, look=_LOOKS[kind])
-            )
-    return found
+            drawn.append("M" + " ".join(f"{_short(x)},{_short(y)}" for x, y in thin(places)))
+    return fill('<path class="$kind" d="$drawn" $look/>', kind=kind, drawn="".join(drawn), look=_LOOKS[kind])
 
 
 def _marks(strokes: list[Stroke], frame: Frame, best: Point | None) -> list[Markup]:
@@ -212,7 +202,3 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
 
 def _short(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
-
-
-def _whole(value: float) -> str:
-    return str(round(value))

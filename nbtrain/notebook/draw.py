@@ -31,7 +31,12 @@ _NOTICES = 5
 
 
 def frame(
-    record: Record, status: Status | None = None, now: float | None = None, *, curves: Curves | None = None
+    record: Record,
+    status: Status | None = None,
+    now: float | None = None,
+    *,
+    curves: Curves | None = None,
+    name: str = "",
 ) -> Markup:
     """The view of a run at one moment, as HTML.
 
@@ -39,13 +44,14 @@ def frame(
         status: what status.json says, None where only the journal is at hand.
         now: seconds since 1970.
         curves: those of the last frame of the same record; with them a frame costs the same at any length.
+        name: of the run, shown until its journal tells it.
     """
     curves = (curves or Curves()).update(record)
     told = summarise(record, status, now, curves)
     return fill(
         '<div class="nbtrain"><style>$style</style>$header$bar$outcome$tiles$chart$table$samples$notices</div>',
         style=_STYLE,
-        header=_header(told),
+        header=_header(told, name),
         bar=_bar(told),
         outcome=_outcome(told),
         tiles=_tiles(told),
@@ -57,12 +63,12 @@ def frame(
 
 
 def bundle(
-    record: Record, status: Status | None = None, *, final: bool = False, curves: Curves | None = None
+    record: Record, status: Status | None = None, *, final: bool = False, curves: Curves | None = None, name: str = ""
 ) -> dict[str, Any]:
     """What a front end is given, by mime type. The last one of a run has a picture, for pages that show no HTML."""
     curves = curves or Curves()
     found: dict[str, Any] = {
-        "text/html": str(frame(record, status, curves=curves)),
+        "text/html": str(frame(record, status, curves=curves, name=name)),
         "text/plain": text(record, status, curves=curves),
     }
     drawn = picture(record, curves=curves) if final else None
@@ -74,13 +80,13 @@ def bundle(
 _STYLE = fill(STYLE)
 
 
-def _header(told: Summary) -> Markup:
+def _header(told: Summary, name: str) -> Markup:
     return fill(
         '<header><b>$name</b> <span class="muted">$kind</span> '
         '<span class="state $state"><i aria-hidden="true">$mark</i>$state</span> <span>$stage</span></header>$facts',
         state=told.state,
         mark=_MARKS.get(told.state, "●"),
-        name=told.name,
+        name=told.name or line(name, 80),
         kind=told.kind,
         stage=told.stage,
         facts=fill('<div class="muted">$facts</div>', facts=" · ".join(told.facts)) if told.facts else Markup(),

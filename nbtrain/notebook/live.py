@@ -101,7 +101,7 @@ class Live:
             if self._stopping or (self.folder.control / "stop").exists():
                 self._stopping = True
                 now = dataclasses.replace(now, stage=_STOPPING)
-            bundle = draw.bundle(self.record, now, final=final, curves=self._curves)
+            bundle = draw.bundle(self.record, now, final=final, curves=self._curves, name=self.folder.name)
             self._show(bundle, self._shown)
             self._shown = True
             self._drawn = time.monotonic()
