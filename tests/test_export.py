@@ -250,3 +250,27 @@ def test_a_config_refuses_a_parameter_that_does_not_exist(tmp_path):
     path.write_text("task: llm-sft\nparams:\n  epoch: 3\n")
     with pytest.raises(ParamError, match="Did you mean --epochs"):
         Params.read(export.read_yaml(path)[1])
+
+
+ASKED = """
+from nbtrain import LLMTrainingParams
+from nbtrain.run import train_here
+
+rows = [{"prompt": f"What is {n}?", "response": f"It is {n + 1}."} for n in range(40)]
+if __name__ == "__main__":
+    params = LLMTrainingParams(trainer="sft", data_path=rows, lr=1e-3, batch_size=4, max_steps=3, project_name="mine")
+    assert train_here(params).status == "finished"
+"""
+
+
+def test_the_script_of_a_run_trains_the_same_weights_elsewhere(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    (first / "asked.py").write_text(ASKED)
+    subprocess.run([sys.executable, "asked.py"], cwd=first, check=True, capture_output=True)
+    moved = (first / "mine").rename(second / "moved")
+    done = subprocess.run([sys.executable, "moved/train.py"], cwd=second, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    weights = [(run / "model" / "model.safetensors").read_bytes() for run in (moved, second / "mine")]
+    assert weights[0] == weights[1]
