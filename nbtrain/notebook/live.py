@@ -30,7 +30,7 @@ Show = Callable[[dict[str, Any], bool], None]
 """Shows a bundle of mime types; True replaces the one shown before, False is the first."""
 
 _LOOK = 0.05  # seconds between two looks at the journal
-_PACE, _SLOW_PACE = 0.25, 1.0  # seconds between two drawings; VS Code and Colab lag behind a quicker one
+PACE, _SLOW_PACE = 0.25, 1.0  # seconds between two drawings; VS Code and Colab lag behind a quicker one
 _SHARE = 20  # times what a drawing cost: the view takes at most a twentieth of the time
 _AT_ONCE = (events.Started, events.Evaluated, events.Sampled)
 _STOPPING = "stopping: finishing the step and saving; interrupt again to end it at once"
@@ -41,14 +41,15 @@ class Live:
 
     Args:
         display: shows a bundle; by default the cell that runs now, or the terminal where there is no notebook.
+        pace: shortest time between two drawings, in seconds; a slow front end gets more.
     """
 
-    def __init__(self, folder: RunFolder, *, display: Show | None = None) -> None:
+    def __init__(self, folder: RunFolder, *, display: Show | None = None, pace: float = PACE) -> None:
         self.folder = folder
         self.record = Record()
         self._show = display or _cell()
         self._terminal = Terminal() if self._show is None else None
-        self._pace = _SLOW_PACE if doctor.runtime() in ("Colab", "VS Code") else _PACE
+        self._pace = max(pace, _SLOW_PACE) if doctor.runtime() in ("Colab", "VS Code") else pace
         self._tail = Tail(folder.events)
         self._curves = Curves()
         self._drawn = self._due = 0.0  # on the monotonic clock
@@ -132,7 +133,12 @@ class Live:
 
 
 def watch(
-    folder: RunFolder, *, follow: bool = True, display: Show | None = None, until: Callable[[], bool] | None = None
+    folder: RunFolder,
+    *,
+    follow: bool = True,
+    display: Show | None = None,
+    pace: float = PACE,
+    until: Callable[[], bool] | None = None,
 ) -> Live:
     """Show a run in the cell and come back at once; the view goes on in the background until the run ends.
 
@@ -140,7 +146,7 @@ def watch(
         follow: False draws one frame only, of the run as it is now.
         until: asked between two looks; True ends the view before the run ends.
     """
-    live = Live(folder, display=display)
+    live = Live(folder, display=display, pace=pace)
 
     def go_on() -> None:
         while not (until is not None and until()) and not live.look():
