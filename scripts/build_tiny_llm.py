@@ -1,6 +1,6 @@
 """Build the tiny language model: corpus, tokenizer, a Llama with random weights, and nbtrain's own default trainer.
 
-    NBTRAIN_DATA=<folder> python scripts/build_tiny_llm.py [--work build/tiny_llm] [--epochs 6]
+    NBTRAIN_DATA=<folder> python scripts/build_tiny_llm.py [--work build/tiny_llm] [--epochs 5]
 
 NBTRAIN_DATA is a folder with the public data sets named in SOURCES, under the same relative paths. The result is
 nbtrain/models/tiny/llm: weights in bfloat16, tokenizer, chat template, model card; small enough to ship.
@@ -221,7 +221,8 @@ def pretrain(model: Any, tokenizer: Any, work: Path, epochs: int) -> nbtrain.Run
         valid_split="valid",
         block_size=CONTEXT,
         epochs=epochs,
-        batch_size=8,
+        batch_size=80,
+        packing=False,
         lr=3e-3,
         scheduler="cosine",
         warmup_ratio=0.05,
@@ -280,7 +281,7 @@ def publish(run: nbtrain.Run, train: list[str], held: list[str], epochs: int) ->
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--work", type=Path, default=Path("build/tiny_llm"), help="folder for the corpus and the run")
-    options.add_argument("--epochs", type=int, default=6, help="times over the corpus")
+    options.add_argument("--epochs", type=int, default=5, help="times over the corpus")
     asked = options.parse_args()
     train, held = corpus(Path(os.environ["NBTRAIN_DATA"]))
     shutil.rmtree(asked.work, ignore_errors=True)

@@ -79,7 +79,7 @@ def refuse_gaps(missing: list[str], model: str) -> None:
     """
     if missing:
         raise ModelError(
-            f"The weights of {model} lack {len(missing)} tensors that its config.json names; the first is {missing[0]}.",
+            f"The weights of {model} lack {len(missing)} tensors of its config.json; the first is {missing[0]}.",
             why="they would start at random.",
             fix="take config and weights from the same model.",
         )

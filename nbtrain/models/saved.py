@@ -55,7 +55,7 @@ def _merged(model: Any, adapter: Path, params: Any) -> Any:
 
 
 def _mend_generation(model: Any) -> None:
-    """Settings that contradict each other (a temperature, no sampling), as some published models have, cannot be saved."""
+    """Some published models have settings that contradict each other (a temperature, no sampling): not to be saved."""
     try:
         model.generation_config.validate(strict=True)
     except ValueError:
