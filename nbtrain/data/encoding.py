@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +66,8 @@ class Template:
         self.marks_itself = bool(re.search(r"\{%-?\s*generation\b", template))
         # one of two letters (a newline, a dash) would be met in any text
         control = [token for token in tokenizer.all_special_tokens if len(token) > 2]
-        self.control = re.compile("|".join(map(re.escape, control)) or r"(?!)")
+        self.control = _any_of(control)
+        self.marks = _any_of([str(token) for token in tokenizer.added_tokens_decoder.values()])
 
     def render(self, messages: Sequence[Message], response_only: bool) -> tuple[str, Spans]:
         """The text of a conversation, and (begin, end) in characters of what is trained."""
@@ -101,22 +103,43 @@ class Template:
         for at, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            prompt = self._text(messages[:at], prompt=True)
             turn = text if at + 1 == len(messages) else self._text(messages[: at + 1])
-            if not text.startswith(prompt):
-                raise _untold()
-            if text.startswith(turn) and turn.startswith(prompt):
-                end = len(turn)
-            else:
-                # templates that write a turn otherwise once it is past (Qwen3 drops its thinking): the answer itself
-                # and the mark behind it stand there still
-                answer = message["content"].strip()
-                closing = turn.rpartition(answer)[2]
-                end = text.find(answer + closing, len(prompt)) + len(answer + closing)
-                if end < len(prompt) + len(answer):
-                    raise _untold()
-            spans.append((len(prompt), end))
+            begin = self._beginning(messages[:at], text)
+            end = len(turn) if text.startswith(turn) else self._ending(message["content"], turn, text, begin)
+            spans.append((begin, end))
         return spans
+
+    def _beginning(self, before: Sequence[Message], text: str) -> int:
+        """Where the answer to the messages before it begins."""
+        prompt = self._text(before, prompt=True)
+        if text.startswith(prompt):
+            return len(prompt)
+        # a prompt that opens a thought which the answer does not have: what both share is not the model's to write
+        begin = self._shared(text, prompt)
+        if begin < self._shared(self._text(before), prompt):
+            raise _untold()
+        return begin
+
+    def _ending(self, content: str, turn: str, text: str, begin: int) -> int:
+        """Where a turn ends that is written otherwise when it is the last: with a thought, or an end of the whole."""
+        for answer in (content.strip(), content.rpartition("</think>")[2].strip()):
+            at = text.find(answer, begin)
+            if at >= 0:
+                rest = at + len(answer)
+                return rest + self._shared(text[rest:], turn.rpartition(answer)[2])
+        raise _untold()
+
+    def _shared(self, one: str, other: str) -> int:
+        """Characters in which both begin alike, no mark of the tokenizer cut through."""
+        count = len(os.path.commonprefix([one, other]))
+        for side in (one, other):
+            cut = next((mark for mark in self.marks.finditer(side) if mark.start() < count < mark.end()), None)
+            count = cut.start() if cut else count
+        return count
+
+
+def _any_of(words: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, words)) or r"(?!)")
 
 
 @contextmanager

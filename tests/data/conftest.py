@@ -35,18 +35,20 @@ def rows(params, tmp_path):
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    """Byte-level BPE with the marks of chatml; no template of its own."""
+    """Byte-level BPE with the marks of chatml and phi; no template of its own."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|end|>"]
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    backend.train_from_iterator(["the user asks and the assistant answers", "what is the name of the sea"] * 20, trainer)
+    backend.train_from_iterator(
+        ["the user asks and the assistant answers", "what is the name of the sea"] * 20, trainer
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token="<|endoftext|>", extra_special_tokens=special[1:]
     )

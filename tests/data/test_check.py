@@ -37,7 +37,9 @@ def test_equal_splits_are_told_row_by_row(tmp_path, rows):
 
 
 def test_the_report_shows_the_mapping_and_the_first_row(tmp_path, rows):
-    splits = rows(_lines(tmp_path / "a.jsonl", [{"question": "how many?", "answer": 4}, {"question": "b", "answer": 5}]))
+    splits = rows(
+        _lines(tmp_path / "a.jsonl", [{"question": "how many?", "answer": 4}, {"question": "b", "answer": 5}])
+    )
     _, report = check.check(splits, chat.recognise(splits.train))
     assert report.lines() == [
         "Rows: train 2. Read as pair: prompt from question, response from answer.",
@@ -87,7 +89,8 @@ def run(count, folder):
     path = Path(folder) / f"{count}.jsonl"
     with path.open("w") as file:
         for n in range(count):
-            turns = [{"role": "user", "content": f"question {n} " * 20}, {"role": "assistant", "content": f"a{n} " * 40}]
+            asked, said = f"question {n} " * 20, f"a{n} " * 40
+            turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
             file.write(json.dumps({"messages": turns}) + chr(10))
     params = SimpleNamespace(data_path=str(path), train_split="train", valid_split=None, valid_fraction=0.1,
                              max_samples=None, seed=1)

@@ -155,7 +155,9 @@ def test_a_misquoted_cell_costs_its_row_only(write, checked):
 
 
 def test_all_rows_are_kept_or_listed(write, checked):
-    lines = [GOOD % (n, n) if n % 3 else "broken\n" if n % 2 else '{"prompt": "", "response": "r"}\n' for n in range(999)]
+    lines = [
+        GOOD % (n, n) if n % 3 else "broken\n" if n % 2 else '{"prompt": "", "response": "r"}\n' for n in range(999)
+    ]
     kept, report = checked(write("a.jsonl", "".join(lines)), on_bad_rows="skip", valid_fraction=0.1)
     assert len(kept.train) + len(kept.valid) + len(report.faults) == 999
     assert len({fault.row for fault in report.faults}) == 333
@@ -190,7 +192,10 @@ CHATS = {
     "empty list": ([], "found nothing"),
     "null": (None, "found nothing"),
     "a word": ("hello", "found str"),
-    "empty content": ([{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}], "empty text in a message"),
+    "empty content": (
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}],
+        "empty text in a message",
+    ),
     "null content": ([{"role": "user", "content": None}, {"role": "assistant", "content": "x"}], "nothing there"),
     "content is a number": ([{"role": "user", "content": 3}, {"role": "assistant", "content": "x"}], "found int"),
     "a message that is text": (["plain text"], "found str"),

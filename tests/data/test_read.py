@@ -101,7 +101,10 @@ def test_a_file_that_changed_is_read_again(rows, tmp_path):
 
 def test_cells_of_csv_stay_text(rows, tmp_path):
     found = rows(_write(tmp_path / "a.csv", 'code,text\n007,"two\nlines, and ""quotes"""\n1.50,NA\n'))
-    assert found.train.to_list() == [{"code": "007", "text": 'two\nlines, and "quotes"'}, {"code": "1.50", "text": "NA"}]
+    assert found.train.to_list() == [
+        {"code": "007", "text": 'two\nlines, and "quotes"'},
+        {"code": "1.50", "text": "NA"},
+    ]
 
 
 def test_text_becomes_documents_that_joined_are_the_file(rows, tmp_path):
