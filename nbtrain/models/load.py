@@ -116,8 +116,9 @@ def _with_adapter(model: Any, params: Any) -> Any:
 
 
 def _keep_gradients(model: Any) -> None:
-    """On some CPUs bitsandbytes repacks 4-bit weights the first time they are used in evaluation mode, into a layout whose
-    kernel has no backward: whatever is trained after the first evaluation or sample would get wrong gradients.
+    """Keep bitsandbytes from repacking 4-bit weights when they are first used in evaluation mode, as it does on some CPUs.
+
+    The repacked layout has no backward: whatever is trained after the first evaluation would get wrong gradients.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
