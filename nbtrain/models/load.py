@@ -116,7 +116,7 @@ def _with_adapter(model: Any, params: Any) -> Any:
 
 
 def _keep_gradients(model: Any) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights when they are first used in evaluation mode, as it does on some CPUs.
+    """Keep bitsandbytes from repacking 4-bit weights in evaluation mode, as it does on some CPUs at the first use.
 
     The repacked layout has no backward: whatever is trained after the first evaluation would get wrong gradients.
     """
