@@ -36,7 +36,7 @@ notebooks: install ## run every notebook into notebooks/_executed
 	$(VENV)/bin/python scripts/run_notebooks.py notebooks/*.ipynb
 
 bench: install ## measure the goals against the peers, one line a goal
-	$(VENV)/bin/python -m benchmarks
+	$(VENV)/bin/python benchmarks
 
 docs: install ## write the tables of parameters into docs/parameters.md
 	$(VENV)/bin/python scripts/write_parameters.py
