@@ -6,28 +6,29 @@ It has no script. With <svg> and <style> taken out, as GitHub does, every number
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nbtrain.events import Sampled
 from nbtrain.notebook.chart import chart
 from nbtrain.notebook.curve import Curves
-from nbtrain.notebook.html import Markup, fill, join
+from nbtrain.notebook.html import Markup, clip, fill, join
 from nbtrain.notebook.still import picture, text
 from nbtrain.notebook.summary import Summary, summarise
 from nbtrain.notebook.theme import STYLE
-from nbtrain.plain import line, number
+from nbtrain.plain import number
 from nbtrain.runs.record import Record
 from nbtrain.runs.status import Status
 
 __all__ = ["bundle", "frame", "picture", "text"]
 
 _MARKS = {"running": "●", "starting": "○", "paused": "‖", "finished": "✓", "stopped": "■", "failed": "✕"}
+_SIZE = 29_900  # bytes of a frame
 _SAMPLES = 3  # of one event
 _OLDER = 5  # events
-_LONGEST, _LONGEST_OLDER = 500, 160  # characters of a sample's text
-_NEWEST_BYTES, _OLDER_BYTES, _NOTICE_BYTES = 6000, 3000, 2500  # of HTML: an escaped character may take six
 _NOTICES = 5
+# bytes of HTML, each
+_NAME, _FACTS, _REASON, _TEXT, _TEXT_OLDER, _NOTICE = 160, 800, 900, 700, 200, 400
 
 
 def frame(
@@ -48,17 +49,22 @@ def frame(
     """
     curves = (curves or Curves()).update(record)
     told = summarise(record, status, now, curves)
+    parts = (
+        _header(told, name),
+        _bar(told),
+        _outcome(told),
+        _tiles(told),
+        chart(curves, record, told.sentence),
+        _table(told),
+    )
+    before, notices = join(parts), _notices(record)
+    room = _SIZE - len(_STYLE) - len(before.encode()) - len(notices.encode())
     return fill(
-        '<div class="nbtrain"><style>$style</style>$header$bar$outcome$tiles$chart$table$samples$notices</div>',
+        '<div class="nbtrain"><style>$style</style>$before$samples$notices</div>',
         style=_STYLE,
-        header=_header(told, name),
-        bar=_bar(told),
-        outcome=_outcome(told),
-        tiles=_tiles(told),
-        chart=chart(curves, record, told.sentence),
-        table=_table(told),
-        samples=_samples(record),
-        notices=_notices(record),
+        before=before,
+        samples=_samples(record, room),
+        notices=notices,
     )
 
 
@@ -86,10 +92,12 @@ def _header(told: Summary, name: str) -> Markup:
         '<span class="state $state"><i aria-hidden="true">$mark</i>$state</span> <span>$stage</span></header>$facts',
         state=told.state,
         mark=_MARKS.get(told.state, "●"),
-        name=told.name or line(name, 80),
-        kind=told.kind,
-        stage=told.stage,
-        facts=fill('<div class="muted">$facts</div>', facts=" · ".join(told.facts)) if told.facts else Markup(),
+        name=clip(told.name or name, _NAME),
+        kind=clip(told.kind, _NAME),
+        stage=clip(told.stage, _NAME),
+        facts=fill('<div class="muted">$facts</div>', facts=clip(" · ".join(told.facts), _FACTS))
+        if told.facts
+        else Markup(),
     )
 
 
@@ -106,10 +114,8 @@ def _bar(told: Summary) -> Markup:
 def _outcome(told: Summary) -> Markup:
     if not told.outcome:
         return Markup()
-    rows = (
-        fill('<tr><th scope="row">$name</th><td>$text</td></tr>', name=name, text=text) for name, text in told.outcome
-    )
-    return fill('<div class="end $state"><table class="said">$rows</table></div>', state=told.state, rows=join(rows))
+    said = _said((name, clip(text, _REASON)) for name, text in told.outcome)
+    return fill('<div class="end $state">$said</div>', state=told.state, said=said)
 
 
 def _tiles(told: Summary) -> Markup:
@@ -137,79 +143,66 @@ def _table(told: Summary) -> Markup:
     )
 
 
-def _samples(record: Record) -> Markup:
-    """The newest samples, each beside what the model wrote before training; older ones folded away."""
+def _samples(record: Record, room: int) -> Markup:
+    """The newest samples, each beside what the model wrote before training; older ones folded away.
+
+    room: bytes; one quarter is for the older ones.
+    """
     if not record.samples:
         return Markup()
     newest, *older = reversed(record.samples)
-    base = next((event for event in record.samples if event.label == "base"), None)
-    before = (
-        {line(sample.get("prompt", "")): sample.get("output", "") for sample in base.samples}
-        if base and base is not newest
-        else {}
-    )
-    shown, left = _within(_NEWEST_BYTES, (_sample(sample, newest, before) for sample in newest.samples[:_SAMPLES]))
-    parts = [fill("<h4>Samples at $when</h4>$shown", when=_when(newest), shown=shown)]
+    base = next((event for event in record.samples if event.label == "base"), newest)
+    first = {str(sample.get("prompt", "")): sample.get("output", "") for sample in base.samples if base is not newest}
+    shown, left = _within(room * 3 // 4 - 200, (_sample(sample, newest, first) for sample in newest.samples[:_SAMPLES]))
     left += max(len(newest.samples) - _SAMPLES, 0)
-    if older:
-        past, _ = _within(_OLDER_BYTES, (_older(event) for event in older[:_OLDER]))
-        parts.append(
-            fill(
-                "<details><summary>$count</summary>$past</details>",
-                count=_count(len(older), "earlier sampling"),
-                past=past,
-            )
-        )
+    parts = [fill("<h4>Samples at $when</h4>$shown", when=_when(newest), shown=shown)]
     if left:
         parts.append(fill('<div class="muted">$left more: run.samples</div>', left=number(left)))
+    if older:
+        past, _ = _within(room // 4 - 200, map(_older, older[:_OLDER]))
+        parts.append(
+            fill("<details><summary>$count</summary>$past</details>", count=f"earlier: {len(older):,}", past=past)
+        )
     return join(parts)
 
 
-def _sample(sample: Any, event: Sampled, before: dict[str, Any]) -> Markup:
-    rows = [("prompt", sample.get("prompt", ""))]
-    prompt = line(sample.get("prompt", ""))
-    if prompt in before:
-        rows.append(("before", before[prompt]))
+def _sample(sample: Mapping[str, Any], event: Sampled, first: Mapping[str, Any]) -> Markup:
+    prompt = str(sample.get("prompt", ""))
+    rows = [("prompt", prompt)]
+    rows += [("before", first[prompt])] if prompt in first else []
     rows.append(("before" if event.label == "base" else "now", sample.get("output", "")))
-    if sample.get("expected"):
-        rows.append(("expected", sample["expected"]))
-    made = (
-        fill('<tr><th scope="row">$name</th><td>$text</td></tr>', name=name, text=_cut(text, _LONGEST))
-        for name, text in rows
-    )
-    return fill('<table class="said">$rows</table>', rows=join(made))
+    rows += [("expected", sample["expected"])] if sample.get("expected") else []
+    return _said((name, clip(text, _TEXT)) for name, text in rows)
 
 
 def _older(event: Sampled) -> Markup:
-    made = (
-        fill(
-            '<tr><th scope="row">$when</th><td>$prompt → $output</td></tr>',
-            when=_when(event),
-            prompt=_cut(sample.get("prompt", ""), _LONGEST_OLDER),
-            output=_cut(sample.get("output", ""), _LONGEST_OLDER),
-        )
-        for sample in event.samples[:1]
-    )
-    return fill('<table class="said">$rows</table>', rows=join(made))
+    """The first sample of an earlier time, in one row."""
+    said = [
+        (clip(each.get("prompt", ""), _TEXT_OLDER), clip(each.get("output", ""), _TEXT_OLDER))
+        for each in event.samples[:1]
+    ]
+    return _said((_when(event), fill("$prompt → $output", prompt=prompt, output=output)) for prompt, output in said)
+
+
+def _said(rows: Iterable[tuple[str, Markup]]) -> Markup:
+    made = join(fill('<tr><th scope="row">$name</th><td>$text</td></tr>', name=name, text=text) for name, text in rows)
+    return fill('<table class="said">$made</table>', made=made)
 
 
 def _notices(record: Record) -> Markup:
     """The last few things that the run had to say, each once."""
     said = [(event.time, event.step, event.message) for event in record.notices]
     said += [
-        (event.time, event.step, f"{event.name} is {number(event.new)}, was {number(event.old)}")
-        for event in record.changes
+        (each.time, each.step, f"{each.name} is {number(each.new)}, was {number(each.old)}") for each in record.changes
     ]
     for event in record.resumed:
         differences = f": {'; '.join(event.differences)}" if event.differences else ""
         said.append((event.time, event.step, f"resumed from {event.checkpoint or 'the beginning'}{differences}"))
-    told = dict.fromkeys(
-        (f"step {step:,}: " if step else "") + line(message, 400)
-        for _, step, message in sorted(said, key=lambda each: each[0])
-    )
+    said.sort(key=lambda each: each[0])
+    told = dict.fromkeys((f"step {step:,}: " if step else "") + message for _, step, message in said)
     if not told:
         return Markup()
-    shown, _ = _within(_NOTICE_BYTES, (fill("<li>$text</li>", text=text) for text in list(told)[-_NOTICES:]))
+    shown = join(fill("<li>$text</li>", text=clip(text, _NOTICE)) for text in list(told)[-_NOTICES:])
     return fill("<h4>Notices</h4><ul>$shown</ul>", shown=shown)
 
 
@@ -225,14 +218,5 @@ def _within(size: int, parts: Iterable[Markup]) -> tuple[Markup, int]:
     return join(kept), len(found) - len(kept)
 
 
-def _cut(value: object, longest: int) -> str:
-    whole = str(value)
-    return whole if len(whole) <= longest else f"{whole[:longest]}… ({len(whole) - longest:,} more characters)"
-
-
 def _when(event: Sampled) -> str:
     return "the start, before training" if event.label == "base" else f"step {event.step or 0:,}"
-
-
-def _count(amount: int, name: str) -> str:
-    return f"{amount:,} {name}" + ("" if amount == 1 else "s")

@@ -9,6 +9,8 @@ from typing import LiteralString
 
 from nbtrain.plain import visible
 
+_TOLD = 40  # bytes in which `clip` says how much it cut
+
 
 class Markup(str):
     """HTML made by `fill` or `join`, and so of templates that stand in this package."""
@@ -19,6 +21,17 @@ class Markup(str):
 def escape(text: object) -> Markup:
     """`text` as text: no tag, no attribute, no entity, and no character that cannot be seen."""
     return Markup(html.escape(visible(text), quote=True))
+
+
+def clip(text: object, size: int) -> Markup:
+    """`escape(text)` in at most `size` bytes of UTF-8, with how much was cut: an escaped character may take six."""
+    whole = str(text)
+    if len(whole) <= size and len((found := escape(whole)).encode()) <= size:
+        return found
+    kept, room = size, size - _TOLD
+    while (taken := len((found := escape(whole[:kept])).encode())) > room:
+        kept = min(kept - 1, kept * room // taken)
+    return fill("$found… ($left more characters)", found=found, left=f"{len(whole) - kept:,}")
 
 
 def fill(template: LiteralString, /, **parts: object) -> Markup:

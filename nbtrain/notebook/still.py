@@ -50,14 +50,14 @@ def picture(record: Record, *, curves: Curves | None = None) -> bytes | None:
         return None
     figure = Figure(figsize=_INCHES, dpi=_DOTS, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
-    name = words(series(record))
+    name = _drawable(words(series(record)))
     for strokes, look, label in (
         (raw, {"color": TRAIN, "alpha": 0.38, "linewidth": 1}, "as logged"),
         (smooth, {"color": TRAIN, "linewidth": 2}, f"training {name}, smoothed"),
         (
             valid,
             {"color": VALID, "linewidth": 1.5, "marker": "D", "markersize": 4},
-            f"validation {words(curves.metric)}",
+            f"validation {_drawable(words(curves.metric))}",
         ),
     ):
         for index, stroke in enumerate(strokes):
@@ -79,10 +79,15 @@ def _dress(axes: Any, record: Record) -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel("step", color=INK, fontsize=9)
     told = f"{record.started.name} · {record.state}" if record.started else record.state
-    title = axes.set_title(line(told, 80), color=INK, fontsize=10, loc="left")
+    title = axes.set_title(_drawable(told), color=INK, fontsize=10, loc="left")
     legend = axes.legend(fontsize=9, facecolor="white", edgecolor="none", labelcolor=INK)
     for written in (title, *legend.get_texts()):
         written.set_parse_math(False)  # a dollar sign in a name would begin a formula
+
+
+def _drawable(text: str) -> str:
+    """In letters that matplotlib's own font has: for any other it warns, in the user's cell."""
+    return line(text, 80).encode("latin-1", "replace").decode("latin-1")
 
 
 def _fewer_colours(png: bytes) -> bytes:
