@@ -8,7 +8,8 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -54,23 +55,29 @@ def extract(path: Path, cache: Path) -> Path:
 def _fill(folder: Path, archive: Path, allowed: int) -> None:
     left = allowed
     members = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
-    for count, (name, source) in enumerate(members(archive), start=1):
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise _refused(archive, f"{name!r} leads outside the archive")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with source, path.open("xb") as file:
-            while piece := source.read(1 << 20):
-                left -= len(piece)
-                # counted as it is unpacked: what the archive says of its sizes may be a lie
-                if left < 0:
-                    raise _refused(archive, f"it unpacks to more than {allowed:,} bytes")
-                file.write(piece)
-        if count > ENTRIES:
-            raise _refused(archive, f"it has more than {ENTRIES:,} entries")
+    with closing(members(archive)) as found:
+        for count, (name, source) in enumerate(found, start=1):
+            with source, _inside(folder, name, archive).open("xb") as file:
+                if count > ENTRIES:
+                    raise _refused(archive, f"it has more than {ENTRIES:,} entries")
+                while piece := source.read(1 << 20):
+                    left -= len(piece)
+                    # counted as it is unpacked: what the archive says of its sizes may be a lie
+                    if left < 0:
+                        raise _refused(archive, f"it unpacks to more than {allowed:,} bytes")
+                    file.write(piece)
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _inside(folder: Path, name: str, archive: Path) -> Path:
+    """The path of a member, its folder made."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise _refused(archive, f"{name!r} leads outside the archive")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _zip_members(archive: Path) -> Generator[tuple[str, IO[bytes]], None, None]:
     with zipfile.ZipFile(archive) as file:
         for item in file.infolist():
             if stat.S_ISLNK(item.external_attr >> 16):
@@ -79,7 +86,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 yield item.filename, file.open(item)
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(archive: Path) -> Generator[tuple[str, IO[bytes]], None, None]:
     with tarfile.open(archive) as file:
         for item in file:
             if item.isdir():
