@@ -53,7 +53,7 @@ class Live:
         self._tail = Tail(folder.events)
         self._curves = Curves()
         self._drawn = self._due = 0.0  # on the monotonic clock
-        self._shown = self._broken = self._stopping = False
+        self._shown = self._broken = self._stopping = self._over = False
         self._interrupts = 0
 
     def follow(self, worker: launch.Worker | None = None) -> str:
@@ -76,16 +76,18 @@ class Live:
 
     def look(self) -> bool:
         """Take the news in and draw where it is time; whether the run has ended, its last frame is then drawn."""
+        if self._over:
+            return True
         # the status first: an end that it tells is in the journal already
         now = status.read(self.folder)
-        ended = now.state in status.ENDED
+        self._over = now.state in status.ENDED
         if now.state == "failed":
             launch.attach(self.folder)  # a process that died without a word gets its last event written
         try:
-            self._take(now, final=ended)
+            self._take(now, final=self._over)
         except Exception:
             self._fall_silent()
-        return ended
+        return self._over
 
     def _take(self, now: status.Status, *, final: bool) -> None:
         news = self._tail.read()

@@ -102,9 +102,8 @@ def test_one_display_is_drawn_again_until_the_run_ends(training, cell):
     assert "30 of 100" in cell.page and "finished" in cell.page
 
 
-def test_evaluations_and_samples_are_drawn_at_once_and_steps_when_it_is_time(training, cell, monkeypatch):
-    monkeypatch.setattr(live, "_PACE", 3600)
-    view = Live(training.folder, display=cell)
+def test_evaluations_and_samples_are_drawn_at_once_and_steps_when_it_is_time(training, cell):
+    view = Live(training.folder, display=cell, pace=3600)
     training.start()
     view.look()
     drawn = len(cell.bundles)
@@ -133,7 +132,7 @@ def test_a_drawing_that_costs_much_comes_seldom(training, monkeypatch):
     view = Live(training.folder, display=slow)
     training.start()
     view.look()
-    for _ in range(200):
+    for _ in range(250):
         training.log()
         now[0] += 0.1
         view.look()
@@ -246,6 +245,15 @@ def test_a_view_ends_when_it_is_no_longer_wanted(training, cell):
     training.start()
     watch(training.folder, display=cell, until=lambda: True)
     wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "nbtrain-view-a-run"])
+
+
+def test_the_last_frame_is_drawn_once(training, cell):
+    training.start()
+    training.log()
+    training.end(events.Finished(step=1))
+    view = Live(training.folder, display=cell)
+    assert view.look() and view.look() and view.follow() == "finished"
+    assert len(cell.bundles) == 1
 
 
 def test_where_there_is_no_notebook_the_terminal_is_told(training, capsys):
