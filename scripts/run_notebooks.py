@@ -47,9 +47,10 @@ def execute(source: Path, timeout: int) -> Path:
     return saved
 
 
-def outputs(path: Path) -> list[dict[str, Any]]:
-    """Every output of an executed notebook."""
-    return [each for cell in nbformat.read(path, as_version=4).cells for each in cell.get("outputs", [])]
+def outputs(path: Path, word: str = "") -> list[dict[str, Any]]:
+    """Every output of an executed notebook, or of those cells alone that hold `word`."""
+    cells = (cell for cell in nbformat.read(path, as_version=4).cells if word in cell.source)
+    return [each for cell in cells for each in cell.get("outputs", [])]
 
 
 def faults_of_any(path: Path) -> list[str]:
@@ -61,9 +62,9 @@ def faults_of_any(path: Path) -> list[str]:
 def faults_of_quickstart(path: Path) -> list[str]:
     """What the first page promises and does not keep."""
     found = []
-    bundles = [each for each in outputs(path) if {"text/html", "image/png"} <= set(each.get("data", ()))]
-    if len(bundles) != 1 or not set(bundles[0]["data"]) >= FORMS:
-        found.append(f"{len(bundles)} bundles of {', '.join(sorted(FORMS))} were saved, not one")
+    kept = [set(each.get("data", ())) for each in outputs(path, "%autotrain")]
+    if kept != [FORMS]:
+        found.append(f"the cell that trains keeps {len(kept)} outputs, not one of {', '.join(sorted(FORMS))}: {kept}")
     runs = sorted((path.parent / f"{path.stem}.work" / "runs").glob("*/report.json"))
     if not runs:
         return [*found, "no run was finished"]
