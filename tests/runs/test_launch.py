@@ -103,24 +103,25 @@ def test_a_worker_trains_in_its_own_session_and_is_stopped_as_asked():
 
 
 @pytest.mark.parametrize(
-    ("what", "code", "cause"),
+    ("what", "code", "kind", "cause"),
     [
-        ("os._exit(0)", 0, "exit 0 in the middle of the run"),
-        ("os._exit(5)", 5, "exit 5 before the run could say why"),
-        ("sys.exit(0)", 1, "SystemExit"),
-        ("os.kill(os.getpid(), 9)", -9, "killed by SIGKILL"),
-        ("import ctypes; ctypes.string_at(0)", -11, "killed by SIGSEGV"),
-        ("raise ValueError('of the room')", 1, "of the room"),
+        ("os._exit(0)", 0, "WorkerDied", "exit 0 in the middle of the run"),
+        ("os._exit(5)", 5, "WorkerDied", "exit 5 before the run could say why"),
+        ("sys.exit(0)", 1, "TrainingError", "SystemExit"),
+        ("os.kill(os.getpid(), 9)", -9, "WorkerDied", "killed by SIGKILL"),
+        ("import ctypes; ctypes.string_at(0)", -11, "WorkerDied", "killed by SIGSEGV"),
+        ("raise ValueError('of the room')", 1, "TrainingError", "of the room"),
     ],
 )
-def test_a_run_that_breaks_off_is_failed_everywhere_and_says_why(what, code, cause):
+def test_a_run_that_breaks_off_is_failed_everywhere_and_says_why(what, code, kind, cause):
     run = prepared(what)
     worker = launch.launch(run)
     assert worker.wait(30) == code
     assert cause in worker.cause()
     now, end = status.stored(run), story(run.events)[-1]
     assert now.state == "failed" and cause in now.cause
-    assert isinstance(end, Failed) and (cause in end.error["why"] or cause in end.error["what"])
+    assert isinstance(end, Failed) and end.error["kind"] == kind
+    assert cause in end.error["why"] or cause in end.error["what"]
 
 
 def test_a_crash_in_native_code_leaves_the_python_frames_in_the_log():
