@@ -23,7 +23,8 @@ def test_a_worker_whose_stdin_is_closed_without_a_word_is_not_wanted(said):
 def test_what_a_library_says_while_a_standby_imports_it_is_not_taken_for_its_readiness(tmp_path):
     for name in worker.HEAVY:
         (tmp_path / f"{name}.py").write_text("import os; print('noise', flush=True); os.write(1, b'more')")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    places = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     ended = subprocess.run([*COMMAND, "--warm"], input=b"", capture_output=True, timeout=60, env=environment)
     assert (ended.returncode, ended.stdout) == (0, b"ready\n")
 
