@@ -85,8 +85,8 @@ def rows(names: words.Names) -> Mapping[str, str]:
 
     found = {}
     for frame in frames(names):
-        count = "" if frame.rows is None else f"{frame.rows:,} rows, "
-        found[frame.name] = f"{frame.type}: {count}columns {line(', '.join(frame.columns))}"
+        count = "" if frame.rows is None else f"{frame.rows:,} row{'s' * (frame.rows != 1)}; "
+        found[frame.name] = f"{count}columns: {line(', '.join(frame.columns))}"
     return found
 
 

@@ -55,8 +55,8 @@ class _Extension:
         for kind in ("line", "cell"):
             self.shell.magics_manager.magics[kind].pop(_NAME, None)
         self.shell.magics_manager.registry.pop(type(self.magics).__name__, None)
-        with suppress(ValueError):
-            self.shell.configurables.remove(self.settings)
+        ours = (self.settings, self.magics)  # IPython lists the magics itself
+        self.shell.configurables[:] = [each for each in self.shell.configurables if each not in ours]
         self.magics.close()
 
     def _get_ready(self) -> None:

@@ -148,8 +148,8 @@ class AutotrainMagics(Magics):
             run.resume()
         if verb != "show":
             return self._follow(run, background, into)
-        self._keep(run, into)
         self.draw(run)
+        self._keep(run, into)
         return run
 
     def _follow(self, run: Run, background: bool, into: str) -> Run:

@@ -196,8 +196,8 @@ def _rows_or_place(given: str, flag: str, names: Names | None, rows: Rows) -> An
 def _variable(name: str, names: Names, rows: Rows, *, where: str, fix: str = "") -> Any:
     if name in names:
         return names[name]
-    there = [f"{known}, {what}" for known, what in rows(names).items()]
-    why = f"those that hold rows: {'; '.join(there)}" if there else ""
+    there = [f"{known} ({what})" for known, what in rows(names).items()]
+    why = f"those that hold rows: {', '.join(there)}" if there else ""
     visible = [known for known in names if not known.startswith("_")]
     raise ParamError(f"there is no variable {name}.{nearest(name, visible)}", where=where, why=why, fix=fix)
 

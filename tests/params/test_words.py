@@ -166,7 +166,7 @@ def test_a_wrong_frame_is_told_with_those_there_are():
     with pytest.raises(ParamError) as caught:
         line("--df trian_df")
     assert "Did you mean train_df?" in caught.value.what
-    assert "train_df, 1 row: text" in caught.value.why
+    assert "train_df (1 row: text)" in caught.value.why
     with pytest.raises(ParamError, match="there is no notebook here"):
         line("--df train_df", None)
 
@@ -222,7 +222,7 @@ def test_a_cell_holds_literals_and_names():
     ("text", "told"),
     [
         ("trainer = sft", 'for text write trainer = "sft"'),
-        ("data = trian_df", "train_df, 1 row: text"),
+        ("data = trian_df", "train_df (1 row: text)"),
         ("lr = 1\nmodel = a/b", "line 2: model = a/b"),
         ("lr: 3", "no `key = value`"),
         ("batch-size = 3", "with _ in the key"),

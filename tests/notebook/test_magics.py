@@ -1,0 +1,365 @@
+"""The magic in a real IPython shell; only the training itself is stood in for."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+import nbtrain
+from nbtrain import events, fit
+from nbtrain.errors import DataError, ParamError
+from nbtrain.runs import folder, status
+
+FINAL = {"text/html", "text/plain", "image/png"}
+
+
+class Cell:
+    """What a cell left behind."""
+
+    def __init__(self, result, captured):
+        self.result = result.result
+        self.error = result.error_in_exec or result.error_before_exec
+        self.stdout, self.stderr = captured.stdout, captured.stderr
+        self.bundles = [output.data for output in captured.outputs]
+        self.updates = [output.update for output in captured.outputs]
+
+
+class Notebook:
+    """A shell that a test types into."""
+
+    def __init__(self, shell):
+        self.shell = shell
+
+    def __call__(self, text):
+        with capture_output() as captured:
+            result = self.shell.run_cell(text, store_history=True)
+        return Cell(result, captured)
+
+    def __getitem__(self, name):
+        return self.shell.user_ns[name]
+
+    def __setitem__(self, name, value):
+        self.shell.user_ns[name] = value
+
+    def magics(self):
+        return self.shell.magics_manager.magics
+
+
+@pytest.fixture
+def shell(workdir, monkeypatch):
+    monkeypatch.setenv("NBTRAIN_STANDBY", "0")
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.kernel = object()  # as in a kernel, displays go to the cell
+    yield shell
+    nbtrain.unload_ipython_extension(shell)
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def notebook(shell):
+    shell.run_line_magic("load_ext", "nbtrain")
+    return Notebook(shell)
+
+
+class _Thread:
+    """A worker whose process is this one."""
+
+    def __init__(self, run, secrets, resume):
+        self._thread = threading.Thread(target=fit.fit, args=(run,), kwargs={"secrets": secrets, "resume": resume})
+        self._thread.start()
+
+    def wait(self, timeout=None):
+        self._thread.join(timeout)
+
+
+@pytest.fixture
+def train(monkeypatch):
+    """Stands in for the training of `llm` and for its process."""
+
+    def plant(body=None, steps=3):
+        def fake(params, run):
+            run.emit(events.Started(step=0, room="llm", method=params.trainer, name=run.folder.name, total_steps=steps))
+            for step in range(1, steps + 1):
+                run.emit(events.Logged(step=step, values={"loss": 3.0 - step / steps}))
+                if body:
+                    body(params, run)
+                if "stop" in run.requests():
+                    break
+            run.folder.model.mkdir(exist_ok=True)
+            return {"loss": 0.5}
+
+        monkeypatch.setattr("nbtrain.trainers.llm.train", fake)
+
+    def launch(run, secrets=None, *, resume=False):
+        return _Thread(run, secrets or {}, resume)
+
+    monkeypatch.setattr("nbtrain.runs.launch.launch", launch)
+    plant()
+    return plant
+
+
+def stored(name="llm-sft-1"):
+    return json.loads(folder.find(name).params.read_text())["params"]
+
+
+# training
+
+
+def test_a_line_trains_draws_and_gives_the_run_back(notebook, train):
+    cell = notebook("run = %autotrain llm --trainer sft --lr 1e-3")
+    assert cell.error is None
+    assert notebook["run"].status == "finished"
+    assert stored()["lr"] == 1e-3
+    assert cell.updates == [False] + [True] * (len(cell.updates) - 1)
+    assert set(cell.bundles[-1]) == FINAL
+    assert "finished" in cell.bundles[-1]["text/html"]
+
+
+def test_one_run_is_one_output_however_the_cell_ends(notebook, train):
+    for text in ("%autotrain llm --trainer sft", "run = %autotrain llm --trainer sft\nrun", "%autotrain llm;"):
+        cell = notebook(text)
+        assert cell.updates.count(False) == 1, text
+    cell = notebook("run")
+    assert len(cell.bundles) == 1
+    assert set(cell.bundles[0]) == FINAL
+
+
+def test_a_cell_of_literals_and_names_trains_and_fills_a_variable(notebook, train):
+    notebook["rows"] = [{"text": "one"}, {"text": "two"}]
+    cell = notebook('%%autotrain llm --into mine\ntrainer = "sft"\ndata = rows\nlr = 0.25\n')
+    assert cell.error is None
+    assert notebook["mine"].status == "finished"
+    assert stored()["lr"] == 0.25
+    assert stored()["data_path"].endswith("train.parquet")
+
+
+def test_a_run_of_the_background_comes_back_at_once(notebook, train):
+    gate = threading.Event()
+    train(lambda params, run: gate.wait(20))
+    cell = notebook("run = %autotrain llm --background")
+    assert notebook["run"].status in ("starting", "running")
+    assert cell.updates.count(False) == 1
+    assert notebook("6 * 7").result == 42
+    gate.set()
+    notebook["run"].worker.wait(20)
+    assert notebook["run"].status == "finished"
+
+
+def test_a_run_trains_in_the_kernel_where_that_is_asked(notebook, train):
+    seen = []
+    train(lambda params, run: seen.append(threading.current_thread()))
+    cell = notebook("%autotrain llm --in-process")
+    assert seen == [threading.main_thread()] * 3
+    assert cell.updates.count(False) == 1
+    assert "finished" in cell.bundles[-1]["text/plain"]
+
+
+def test_a_failed_run_raises_its_own_error_after_its_last_frame(notebook, train):
+    def fail(params, run):
+        raise DataError("no column 'text'", fix="name one")
+
+    train(fail)
+    cell = notebook("%autotrain llm --into run")
+    assert isinstance(cell.error, DataError)
+    assert cell.error.__suppress_context__ and cell.error.__context__ is None
+    assert "failed" in cell.bundles[-1]["text/plain"]
+    assert "no column 'text'" in cell.stdout
+    assert "Traceback" not in cell.stdout
+    assert notebook["run"].status == "failed"
+
+
+def test_one_interrupt_of_the_cell_stops_the_run_and_gives_it_back(notebook, train):
+    import _thread
+
+    def slow(params, run):
+        if run.folder.control.exists() and not asked:
+            asked.append(_thread.interrupt_main())
+        time.sleep(0.05)
+
+    asked = []
+    train(slow, steps=200)
+    cell = notebook("run = %autotrain llm")
+    assert cell.error is None
+    assert notebook["run"].status == "stopped"
+    assert notebook["run"].record.step < 200
+
+
+def test_train_of_the_library_draws_in_the_cell_too(notebook, train):
+    notebook("%autotrain runs")
+    nbtrain.notebook._extensions[id(notebook.shell)].magics.get_ready()
+    cell = notebook("import nbtrain\nrun = nbtrain.train(nbtrain.LLMTrainingParams(trainer='sft'))")
+    assert cell.error is None
+    assert cell.updates.count(False) == 1
+    assert notebook["run"].status == "finished"
+
+
+def test_notices_stand_in_the_view(notebook, train):
+    cell = notebook("%autotrain llm --advanced --trainer default --no-response-only-loss")
+    html = cell.bundles[-1]["text/html"]
+    assert "--advanced is needless" in html
+    assert "response_only_loss only applies to SFT trainer, will be ignored" in html
+    assert cell.stdout.replace("Out[1]:", "").strip() == ""
+
+
+# words
+
+
+def test_variables_are_replaced_by_token_and_not_by_ipython(notebook, train):
+    notebook["text"], notebook["n"], notebook["evil"] = "two words", 3, "--trust-remote-code"
+    notebook("%autotrain llm --trainer sft --sample-prompts $text --max-steps {n + 1} --project-name run-{n}")
+    assert stored("run-3")["sample_prompts"] == "two words"
+    assert stored("run-3")["max_steps"] == 4
+    notebook("%autotrain llm --sample-prompts $evil --project-name safe")
+    assert stored("safe")["sample_prompts"] == "--trust-remote-code"
+    assert stored("safe")["trust_remote_code"] is False
+    assert isinstance(notebook("%autotrain llm --sample-prompts $missing").error, ParamError)
+
+
+def test_a_run_stands_where_a_model_is_asked_for(notebook, train):
+    notebook("run = %autotrain llm --trainer sft")
+    notebook("%autotrain llm --trainer sft --model {run} --project-name second")
+    assert stored("second")["model"] == str(notebook["run"].folder.model)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("%autotrain lm", "Did you mean llm"),
+        ("%autotrain llm --modle x", "Did you mean --model"),
+        ("%autotrain llm --df trian", "Did you mean train_df"),
+        ("%autotrain llm --df trian", "train_df (1 row; columns: body)"),
+        ("%autotrain llm --into 3x", "--into is the name of a variable"),
+        ("%autotrain --trainer sft", "there is no verb '--trainer'"),
+        ("%autotrain show", "show needs a run"),
+        ("%autotrain show nothing", "There is no run 'nothing'"),
+        ("%%autotrain runs\nlr = 1", "has no use for the lines of a cell"),
+        ("%%autotrain llm --lr 1\nlr = 1", "given in the line and in the cell"),
+        ("%%autotrain llm\nlr = 1\nmodel = a/b", "line 2"),
+    ],
+)
+def test_wrong_words_are_told_in_one_screen_and_make_no_run(notebook, text, told):
+    notebook["train_df"] = [{"body": "x"}]
+    cell = notebook(text)
+    assert told in str(cell.error)
+    assert told in cell.stdout
+    assert len(cell.stdout.splitlines()) < 12
+    assert folder.all_runs() == []
+
+
+# verbs
+
+
+def test_the_verbs_tell_of_a_run(notebook, train):
+    notebook("run = %autotrain llm --trainer sft --lr 0.5")
+    assert notebook("%autotrain runs").stdout.splitlines()[1].split()[:3] == ["llm-sft-1", "finished", "3/3"]
+    assert notebook("%autotrain export 1 --to line").stdout.strip() == "%autotrain llm --trainer sft --lr 0.5"
+    assert "has ended already" in notebook("%autotrain stop {run}").stdout
+    assert notebook("%autotrain why").stdout.strip() == "no run below this folder has failed"
+    assert "--lora-r" in notebook("%autotrain explain lora_r").stdout
+    assert "python" in notebook("%autotrain doctor").stdout
+
+
+def test_show_and_attach_draw_a_run_once_and_give_it_back(notebook, train):
+    notebook("%autotrain llm --trainer sft")
+    for text in ("%autotrain show 1", "%autotrain attach llm-sft-1", "%autotrain attach 1 --background"):
+        cell = notebook(text)
+        assert [set(bundle) for bundle in cell.bundles] == [FINAL], text
+        assert cell.result.name == "llm-sft-1"
+
+
+def test_a_stopped_run_is_resumed_with_its_view(notebook, train):
+    train(lambda params, run: (run.folder.control / "stop").touch())
+    notebook("run = %autotrain llm")
+    assert notebook["run"].status == "stopped"
+    train()
+    cell = notebook("again = %autotrain resume {run}")
+    assert cell.error is None
+    assert notebook["again"].status == "finished"
+
+
+def test_check_tells_of_the_rows_and_trains_nothing(notebook):
+    notebook["rows"] = [{"text": f"row {number}"} for number in range(20)]
+    cell = notebook("%%autotrain check llm\ndata = rows")
+    assert cell.error is None
+    assert "Rows: train 18, valid 2." in cell.stdout
+    assert folder.all_runs() == []
+
+
+def test_help_is_text_in_the_cell(notebook):
+    assert "%autotrain llm --name value" in notebook("%autotrain help").stdout
+    assert notebook("%autotrain").stdout == notebook("%autotrain help").stdout == notebook("%autotrain --help").stdout
+    assert "--batch-size ROWS" in notebook("%autotrain llm --help").stdout
+    assert "--response-only-loss" not in notebook("%autotrain llm --preview-trainer default --help").stdout
+    assert "newest last" in notebook("%autotrain runs --help").stdout
+    assert "--data-path" in notebook("%autotrain explain df").stdout
+    assert "Train a model in this cell" in str(
+        notebook.shell.inspector.info(notebook.shell.find_line_magic("autotrain"))
+    )
+
+
+def test_runs_lie_below_the_folder_of_the_settings(notebook, train, workdir):
+    (workdir / "elsewhere").mkdir()
+    notebook("%config NBTrain.runs_folder = 'elsewhere'")
+    notebook("run = %autotrain llm --trainer sft")
+    assert notebook["run"].path == workdir / "elsewhere" / "runs" / "llm-sft-1"
+    assert "llm-sft-1" in notebook("%autotrain runs").stdout
+    assert notebook("%autotrain show llm-sft-1").error is None
+
+
+# the extension
+
+
+def test_loading_is_quiet_light_and_the_same_when_done_twice(shell):
+    with capture_output() as captured:
+        shell.run_line_magic("load_ext", "nbtrain")
+        nbtrain.load_ipython_extension(shell)
+    assert captured.stdout == captured.stderr == ""
+    assert [type(each).__name__ for each in shell.configurables].count("NBTrain") == 1
+    names = (
+        "{'torch', 'pandas', 'matplotlib', 'transformers', 'datasets', 'numpy', 'pyarrow', 'pydantic', 'ipywidgets'}"
+    )
+    code = (
+        "import sys; from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell.instance();"
+        f"shell.run_line_magic('load_ext', 'nbtrain'); print({names} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_unloading_takes_everything_away(shell):
+    def hooks():
+        completer = shell.Completer
+        return (
+            sorted(shell.magics_manager.magics["line"]),
+            sorted(shell.magics_manager.magics["cell"]),
+            sorted(shell.magics_manager.registry),
+            [type(each).__name__ for each in shell.configurables],
+            len(getattr(completer, "custom_matchers", ())),
+            "_complete" in completer.__dict__,
+            sorted(map(str, shell.display_formatter.ipython_display_formatter.deferred_printers)),
+            sorted(map(str, shell.display_formatter.ipython_display_formatter.type_printers)),
+        )
+
+    before = hooks()
+    nbtrain.load_ipython_extension(shell)
+    assert hooks() != before
+    nbtrain.unload_ipython_extension(shell)
+    assert hooks() == before
+    nbtrain.unload_ipython_extension(shell)
+
+
+def test_runs_outlive_the_extension(notebook, train):
+    gate = threading.Event()
+    train(lambda params, run: gate.wait(20))
+    notebook("run = %autotrain llm --background")
+    notebook("%unload_ext nbtrain")
+    assert "autotrain" not in notebook.magics()["line"]
+    gate.set()
+    notebook["run"].worker.wait(20)
+    assert status.read(notebook["run"].folder).state == "finished"
