@@ -151,7 +151,7 @@ def _grid(frame: Frame) -> list[Markup]:
     for value in ticks(*frame.values, 5):
         _, y = frame.place((0, value))
         parts.append(_rule(y))
-        parts.append(_text(_LEFT - 8, y + 4, f"{value:.10g}", "end"))
+        parts.append(_text(_LEFT - 8, y + 4, _label(value), "end"))
     for step in ticks(*frame.steps, 7, whole=True):
         x, _ = frame.place((step, 0))
         parts.append(_text(x, frame.top + frame.height + 16, number(int(step)), "middle"))
@@ -161,7 +161,7 @@ def _grid(frame: Frame) -> list[Markup]:
 def _rate_axis(frame: Frame, highest: float) -> list[Markup]:
     return [
         _rule(frame.top + frame.height),
-        _text(_LEFT - 8, frame.top + 6, number(highest), "end"),
+        _text(_LEFT - 8, frame.top + 6, _label(highest), "end"),
         _text(_LEFT - 8, frame.top + frame.height + 2, "0", "end"),
         _text(_RIGHT, frame.top - 4, "learning rate", "end"),
     ]
@@ -198,6 +198,11 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
         anchor=anchor,
         text=text,
     )
+
+
+def _label(value: float) -> str:
+    """At an axis, where zeros at the end say nothing and room is short."""
+    return number(value) if 0 < abs(value) < 1e-3 or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _short(value: float) -> str:

@@ -6,6 +6,7 @@ It has no script. With <svg> and <style> taken out, as GitHub does, every number
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,8 +28,9 @@ _SIZE = 29_900  # bytes of a frame
 _SAMPLES = 3  # of one event
 _OLDER = 5  # events
 _NOTICES = 5
+_READ = 10_000  # characters of a text that are looked at; what is shown is far less
 # bytes of HTML, each
-_NAME, _FACTS, _REASON, _TEXT, _TEXT_OLDER, _NOTICE = 160, 800, 900, 700, 200, 400
+_NAME, _FACTS, _REASON, _TEXT, _TEXT_OLDER, _NOTICE = 160, 800, 900, 360, 160, 400
 
 
 def frame(
@@ -161,7 +163,9 @@ def _samples(record: Record, room: int) -> Markup:
     if older:
         past, _ = _within(room // 4 - 200, map(_older, older[:_OLDER]))
         parts.append(
-            fill("<details><summary>$count</summary>$past</details>", count=f"earlier: {len(older):,}", past=past)
+            fill(
+                "<details><summary>$count</summary>$past</details>", count=f"earlier samples: {len(older):,}", past=past
+            )
         )
     return join(parts)
 
@@ -172,16 +176,20 @@ def _sample(sample: Mapping[str, Any], event: Sampled, first: Mapping[str, Any])
     rows += [("before", first[prompt])] if prompt in first else []
     rows.append(("before" if event.label == "base" else "now", sample.get("output", "")))
     rows += [("expected", sample["expected"])] if sample.get("expected") else []
-    return _said((name, clip(text, _TEXT)) for name, text in rows)
+    return _said((name, clip(_dense(text), _TEXT)) for name, text in rows)
 
 
 def _older(event: Sampled) -> Markup:
     """The first sample of an earlier time, in one row."""
-    said = [
-        (clip(each.get("prompt", ""), _TEXT_OLDER), clip(each.get("output", ""), _TEXT_OLDER))
-        for each in event.samples[:1]
-    ]
+    said = (
+        (clip(_dense(each.get(part, "")), _TEXT_OLDER) for part in ("prompt", "output")) for each in event.samples[:1]
+    )
     return _said((_when(event), fill("$prompt → $output", prompt=prompt, output=output)) for prompt, output in said)
+
+
+def _dense(text: object) -> str:
+    """Without empty lines: a young model writes many."""
+    return re.sub(r"\s*\n\s*\n", "\n", str(text)[:_READ].strip()) + str(text)[_READ:]
 
 
 def _said(rows: Iterable[tuple[str, Markup]]) -> Markup:

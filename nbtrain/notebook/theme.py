@@ -29,7 +29,8 @@ STYLE = (
     ".nbtrain .bar{height:4px;border-radius:2px;margin:7px 0 10px;background:rgba(128,128,128,.25)}"
     ".nbtrain .bar div{height:4px;border-radius:2px;background:var(--train)}"
     ".nbtrain.nbtrain table{border-collapse:collapse;border:0;margin:8px 0;font-size:12px;table-layout:auto}"
-    ".nbtrain.nbtrain tr{background:none}"
+    # as particular as JupyterLab's own stripes, and one class more
+    ".nbtrain.nbtrain tbody tr:nth-child(n),.nbtrain.nbtrain tr{background:none}"
     ".nbtrain.nbtrain th,.nbtrain.nbtrain td{border:0;text-align:right;padding:2px 18px 2px 0;vertical-align:top;"
     "background:none;max-width:none;white-space:nowrap}"
     ".nbtrain.nbtrain th{font-weight:400;opacity:.74}"

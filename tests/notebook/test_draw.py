@@ -85,6 +85,11 @@ def value(place, labels):
     return low + (place - begin) * (high - low) / (end - begin)
 
 
+def start(text):
+    """The first letters of a sample, without the white space that the view leaves out and the signs it writes out."""
+    return "".join(text.split("\\")[0].split())[:12]
+
+
 def a_run(steps, every=10, values=lambda step: 2 + math.exp(-step / 40)):
     yield events.Started(time=BEGIN, room="llm", method="sft", name="a-run", total_steps=steps, facts={"device": "cpu"})
     for step in range(1, steps + 1):
@@ -244,8 +249,8 @@ def test_samples_stand_beside_what_the_model_wrote_before():
     assert base.label == "base"
     for table, before, now in zip(tables, base.samples, newest.samples, strict=True):
         rows = dict(table)
-        assert rows["before"][:20] == before["output"][:20]
-        assert rows["now"][:20] == now["output"][:20]
+        assert start(rows["before"]) == start(before["output"]) != ""
+        assert start(rows["now"]) == start(now["output"]) != ""
 
 
 def test_a_failed_run_tells_what_where_why_and_what_to_do():
