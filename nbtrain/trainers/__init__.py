@@ -32,7 +32,9 @@ def load(name: str) -> ModuleType:
     """
     command = _command(name)
     if command not in names():
-        raise ParamError(f"there is no trainer {name!r}.{nearest(command, names())}", fix=f"the trainers are: {', '.join(names())}.")
+        raise ParamError(
+            f"there is no trainer {name!r}.{nearest(command, names())}", fix=f"the trainers are: {', '.join(names())}."
+        )
     return importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
 
 

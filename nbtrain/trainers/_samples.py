@@ -54,7 +54,12 @@ def undisturbed(model: Any) -> Iterator[None]:
 
 
 def generate(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], manner: Manner, *, stopped: Callable[[], bool] = lambda: False
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    manner: Manner,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """What `model` writes after each prompt; the same for the same weights and seed.
 
@@ -69,15 +74,29 @@ def generate(
     device = next(model.parameters()).device
     # padded on the left by hand: the tokenizer's own side may be part of the run
     ids = torch.tensor([[pad] * (longest - len(prompt.ids)) + list(prompt.ids) for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts], device=device)
-    drawn = {"temperature": manner.temperature, "top_k": manner.top_k, "top_p": manner.top_p} if manner.temperature > 0 else {}
+    mask = torch.tensor(
+        [[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts], device=device
+    )
+    drawn = (
+        {"temperature": manner.temperature, "top_k": manner.top_k, "top_p": manner.top_p}
+        if manner.temperature > 0
+        else {}
+    )
     settings = GenerationConfig(
-        max_new_tokens=manner.longest, do_sample=bool(drawn), use_cache=True, pad_token_id=pad, eos_token_id=_ends(model, tokenizer), **drawn
+        max_new_tokens=manner.longest,
+        do_sample=bool(drawn),
+        use_cache=True,
+        pad_token_id=pad,
+        eos_token_id=_ends(model, tokenizer),
+        **drawn,
     )
     with undisturbed(model):
         torch.manual_seed(manner.seed)
         written = model.generate(
-            input_ids=ids, attention_mask=mask, generation_config=settings, stopping_criteria=[lambda *_: _all(ids, stopped())]
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=settings,
+            stopping_criteria=[lambda *_: _all(ids, stopped())],
         )
     return tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
 

@@ -44,7 +44,9 @@ def documents(count, seed=0):
 @pytest.fixture
 def tokens():
     held_out = documents(6, seed=1)
-    return _language.Tokens(documents(40), held_out, (Prompt("a prompt", tuple(held_out[0]["input_ids"][:5]), "an answer"),))
+    return _language.Tokens(
+        documents(40), held_out, (Prompt("a prompt", tuple(held_out[0]["input_ids"][:5]), "an answer"),)
+    )
 
 
 @pytest.fixture
@@ -105,6 +107,7 @@ def _listen(run, asked):
 @pytest.fixture
 def same():
     """Whether two runs ended with the same weights, to the bit."""
-    return lambda one, other: one.weights.keys() == other.weights.keys() and all(
-        torch.equal(one.weights[name], other.weights[name]) for name in one.weights
+    return lambda one, other: (
+        one.weights.keys() == other.weights.keys()
+        and all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
     )

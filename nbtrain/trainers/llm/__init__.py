@@ -29,10 +29,14 @@ class Language(BaseModel):
     """What every method reads."""
 
     trainer: Literal["default", "generic", "sft"] = option(
-        "default", "default (also generic): the next token of any text; sft: answers to prompts", group="Basic", essential=True
+        "default",
+        "default (also generic): the next token of any text; sft: answers to prompts",
+        group="Basic",
+        essential=True,
     )
     backend: Literal["auto", "trl", "hf"] = option(
-        "auto", "auto: flat rows without padding where they give the padded batch's loss; trl: TRL's SFTTrainer; hf: padded batches",
+        "auto",
+        "auto: flat rows without padding where they give the padded batch's loss; trl: TRL's SFTTrainer; hf: padded batches",
         group="Training",
     )
     text_column: str = option("text", "column of plain text", group="Data")
@@ -40,10 +44,13 @@ class Language(BaseModel):
         1024, "longest piece of text that is trained on", group="Data", unit="tokens", ge=8
     )
     model_max_length: int = option(2048, "no row is longer, whatever else says", group="Data", unit="tokens", ge=8)
-    padding: Literal["right", "left"] = option("right", "side on which shorter rows are filled, where batches are padded", group="Data")
+    padding: Literal["right", "left"] = option(
+        "right", "side on which shorter rows are filled, where batches are padded", group="Data"
+    )
     add_eos_token: bool = option(True, "end each plain text with the model's end token", group="Data")
     packing: bool | None = option(
-        None, "default: join texts and cut them into full blocks (none: yes); sft: put several chats into one row, apart in attention",
+        None,
+        "default: join texts and cut them into full blocks (none: yes); sft: put several chats into one row, apart in attention",
         group="Data",
     )
     attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = option(
@@ -54,11 +61,15 @@ class Language(BaseModel):
     @model_validator(mode="after")
     def _one_attention(self) -> Self:
         if self.use_flash_attention_2 and self.attn_implementation not in (None, "flash_attention_2"):
-            raise ValueError(f"--use-flash-attention-2 and --attn-implementation {self.attn_implementation} exclude each other")
+            raise ValueError(
+                f"--use-flash-attention-2 and --attn-implementation {self.attn_implementation} exclude each other"
+            )
         return self
 
 
-class LLMTrainingParams(Language, sft.SFT, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Samples, Base):
+class LLMTrainingParams(
+    Language, sft.SFT, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Samples, Base
+):
     """Parameters of `llm`."""
 
 

@@ -14,7 +14,11 @@ from typing import Any
 
 IGNORED = -100  # the label that torch's cross entropy passes over
 NAME = "by_document"
-_NOT_OURS = ("softcap", "position_bias", "s_aux")  # they change the scores inside the softmax: no kernel used here has them
+_NOT_OURS = (
+    "softcap",
+    "position_bias",
+    "s_aux",
+)  # they change the scores inside the softmax: no kernel used here has them
 
 
 class CannotBeFlat(Exception):
@@ -22,7 +26,14 @@ class CannotBeFlat(Exception):
 
 
 def attention_by_document(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, dropout: float = 0.0, **given: Any
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **given: Any,
 ) -> tuple[Any, None]:
     """Causal attention inside each document of one flat row.
 
@@ -49,7 +60,9 @@ def attention_by_document(
         ends, longest = given["cu_seq_lens_q"], given["max_length_q"]
         rows = (part[0].transpose(0, 1) for part in (query, key, value))
         sides = (-1 if window is None else window - 1, 0)
-        return kernel(*rows, ends, ends, longest, longest, scale=scaling, window_size=sides, enable_gqa=True)[None], None
+        return kernel(*rows, ends, ends, longest, longest, scale=scaling, window_size=sides, enable_gqa=True)[
+            None
+        ], None
     from torch import cat
 
     found = [
@@ -84,7 +97,9 @@ def _varlen() -> Any:
         from torch.nn.attention.varlen import varlen_attn
 
         ends = torch.tensor([0, 4, 8], dtype=torch.int32, device="cuda")
-        heads, key_heads = (torch.zeros(8, count, 64, dtype=torch.bfloat16, device="cuda", requires_grad=True) for count in (2, 1))
+        heads, key_heads = (
+            torch.zeros(8, count, 64, dtype=torch.bfloat16, device="cuda", requires_grad=True) for count in (2, 1)
+        )
         varlen_attn(heads, key_heads, key_heads, ends, ends, 4, 4, window_size=(2, 0), enable_gqa=True).sum().backward()
     except (ImportError, TypeError, RuntimeError, ValueError):  # an older torch, or a GPU without it
         return None

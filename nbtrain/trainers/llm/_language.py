@@ -82,7 +82,9 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
     return values
 
 
-def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: Tokens) -> tuple[Any, Way, dict[str, Any]]:
+def _trainer(
+    params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: Tokens
+) -> tuple[Any, Way, dict[str, Any]]:
     """The Trainer, the way its batches are made, and what is known at the start."""
     run.stage("preparing")
     counts, device = load.parameter_counts(model), load.device()
@@ -128,7 +130,9 @@ def _longest(params: Any) -> int:
     """Tokens of the longest row: no longer than any of the limits that were given, or than the model can place."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(load.resolve(params.model), token=params.token, trust_remote_code=params.trust_remote_code)
+    config = AutoConfig.from_pretrained(
+        load.resolve(params.model), token=params.token, trust_remote_code=params.trust_remote_code
+    )
     asked = params.max_seq_length or params.block_size
     places = getattr(config.get_text_config(), "max_position_embeddings", None) or asked
     return int(min(asked, params.model_max_length, places))
@@ -160,7 +164,9 @@ def _attend_by(model: Any, implementation: str) -> None:
         _flat.bare(model).set_attn_implementation(implementation)
     except (ImportError, ValueError) as error:
         first = str(error).strip().split("\n")[0]
-        raise ParamError(f"--attn-implementation {implementation} does not work with this model here", why=first, fix="leave it out") from None
+        raise ParamError(
+            f"--attn-implementation {implementation} does not work with this model here", why=first, fix="leave it out"
+        ) from None
 
 
 def _why_not_flat(model: Any, asked: str | None, precision: Any) -> str:
@@ -229,11 +235,16 @@ def _trl_trainer(model: Any, tokenizer: Any, tokens: Tokens, way: Way, arguments
         processing_class=tokenizer,
     )
     collate = trainer.data_collator
-    trainer.data_collator = lambda examples: {**collate(examples), "tokens": sum(len(example["input_ids"]) for example in examples)}
+    trainer.data_collator = lambda examples: {
+        **collate(examples),
+        "tokens": sum(len(example["input_ids"]) for example in examples),
+    }
     return trainer
 
 
-def _mean_over_tokens(trainer: Any, run: ActiveRun, dataloader: Any, description: str, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> Any:
+def _mean_over_tokens(
+    trainer: Any, run: ActiveRun, dataloader: Any, description: str, *_: Any, metric_key_prefix: str = "eval", **__: Any
+) -> Any:
     """transformers' evaluation loop, with the mean over all trained tokens: its own is the mean of the batches' means,
     in which a short answer counts for more the fewer stand beside it, and whose exponential is no perplexity.
     """
@@ -253,11 +264,16 @@ def _mean_over_tokens(trainer: Any, run: ActiveRun, dataloader: Any, description
                 break
     loss = float(total / count) if count else float("nan")
     # e**709 is the largest double
-    metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_perplexity": float(torch.tensor(min(loss, 709.0)).exp())}
+    metrics = {
+        f"{metric_key_prefix}_loss": loss,
+        f"{metric_key_prefix}_perplexity": float(torch.tensor(min(loss, 709.0)).exp()),
+    }
     return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(trainer.eval_dataset))
 
 
-def _take(model: Any, tokenizer: Any, prompts: Sequence[Prompt], params: Any, run: ActiveRun, step: int) -> tuple[dict[str, str], ...]:
+def _take(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], params: Any, run: ActiveRun, step: int
+) -> tuple[dict[str, str], ...]:
     """What the model writes after each prompt, beside what the data says."""
     with _flat.padded_attention(model):
         written = generate(model, tokenizer, prompts, Manner.of(params), stopped=lambda: "stop" in run.requests())
@@ -271,7 +287,13 @@ def predict(
     params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], *, prompt: Callable[..., Prompt], **settings: Any
 ) -> list[str]:
     """What the model writes after each row; `prompt(params, tokenizer, row)` makes the tokens of one."""
-    names = {"max_new_tokens": "longest", "temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "seed": "seed"}
+    names = {
+        "max_new_tokens": "longest",
+        "temperature": "temperature",
+        "top_k": "top_k",
+        "top_p": "top_p",
+        "seed": "seed",
+    }
     unknown = set(settings) - set(names)
     if unknown:
         raise ParamError(f"predict has no setting {', '.join(sorted(unknown))}", fix=f"it has {', '.join(names)}")

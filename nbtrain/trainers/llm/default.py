@@ -74,5 +74,8 @@ def _full(tokens: Any, longest: int) -> Any:
 def _joined(batch: Mapping[str, list[list[int]]], *, longest: int) -> dict[str, list[Any]]:
     ids, labels = (list(chain.from_iterable(batch[name])) for name in ("input_ids", "labels"))
     starts = range(0, len(ids) if len(ids) % longest != 1 else len(ids) - 1, longest)  # a token by itself has no next
-    blocks = {"input_ids": [ids[at : at + longest] for at in starts], "labels": [labels[at : at + longest] for at in starts]}
+    blocks = {
+        "input_ids": [ids[at : at + longest] for at in starts],
+        "labels": [labels[at : at + longest] for at in starts],
+    }
     return blocks | {"length": [len(block) for block in blocks["input_ids"]]}

@@ -20,14 +20,23 @@ class SFT(BaseModel):
     """What sft alone reads."""
 
     chat_template: str | None = option(
-        None, "how a chat is written: a name (chatml, llama-3, alpaca ...), or Jinja; none: the tokenizer's own, else chatml",
-        group="Data", only=ONLY,
+        None,
+        "how a chat is written: a name (chatml, llama-3, alpaca ...), or Jinja; none: the tokenizer's own, else chatml",
+        group="Data",
+        only=ONLY,
     )
     max_seq_length: int | None = option(
-        None, "longest chat; what is longer is cut; none: as --block-size", group="Data", unit="tokens", ge=8, only=ONLY,
+        None,
+        "longest chat; what is longer is cut; none: as --block-size",
+        group="Data",
+        unit="tokens",
+        ge=8,
+        only=ONLY,
         aliases=("max_length",),
     )
-    response_only_loss: bool = option(True, "train on what the assistant says, not on what it is asked", group="Training", only=ONLY)
+    response_only_loss: bool = option(
+        True, "train on what the assistant says, not on what it is asked", group="Training", only=ONLY
+    )
 
 
 def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any, longest: int) -> Tokens:

@@ -124,7 +124,9 @@ def test_a_model_that_cannot_be_flat_is_trained_in_padded_batches_and_told(train
     from nbtrain.models import load
 
     small("stablelm", vocab_size=4096).save_pretrained(tmp_path / "other")
-    load.tokenizer(type("P", (), {"model": "tiny", "token": None, "trust_remote_code": False})).save_pretrained(tmp_path / "other")
+    load.tokenizer(type("P", (), {"model": "tiny", "token": None, "trust_remote_code": False})).save_pretrained(
+        tmp_path / "other"
+    )
     run = trained(model=str(tmp_path / "other"), epochs=2)
     started = next(event for event in run.events if event.kind == "started")
     assert started.facts["path"] == "padded batches, grouped by length"

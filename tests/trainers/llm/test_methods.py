@@ -13,10 +13,15 @@ from nbtrain.runs.journal import Journal, story
 from nbtrain.trainers.llm import _language, default, sft
 
 CHATS = [
-    [{"role": "user", "content": f"What comes after {number}?"}, {"role": "assistant", "content": f"After {number} comes {number + 1}."}]
+    [
+        {"role": "user", "content": f"What comes after {number}?"},
+        {"role": "assistant", "content": f"After {number} comes {number + 1}."},
+    ]
     for number in range(30)
 ]
-TEXT = "\n\n".join(f"The number {number} stands before the number {number + 1}, and everybody knows it." for number in range(60))
+TEXT = "\n\n".join(
+    f"The number {number} stands before the number {number + 1}, and everybody knows it." for number in range(60)
+)
 
 
 @pytest.fixture
@@ -50,14 +55,18 @@ def evaluations(run):
     return [event.values["loss"] for event in story(run.folder.events) if event.kind == "evaluated"]
 
 
-@pytest.mark.parametrize("extra", [{}, {"peft": True, "lr": 1e-2}, {"peft": True, "lr": 1e-2, "quantization": "int4"}], ids=str)
+@pytest.mark.parametrize(
+    "extra", [{}, {"peft": True, "lr": 1e-2}, {"peft": True, "lr": 1e-2, "quantization": "int4"}], ids=str
+)
 def test_sft_learns_chats_and_answers(run, chats, extra):
     params = llm(trainer="sft", data_path=chats, epochs=4, **extra)
     values = trainers.load("llm").train(params, run)
     found = evaluations(run)
     assert values["loss"] == found[-1] < found[0] - 0.3
     model, tokenizer = load.saved_model(str(run.folder.model)), load.saved_tokenizer(str(run.folder.model))
-    answers = trainers.load("llm").predict(params, model, tokenizer, ["What comes after 7?", CHATS[8][:1]], max_new_tokens=3, temperature=0)
+    answers = trainers.load("llm").predict(
+        params, model, tokenizer, ["What comes after 7?", CHATS[8][:1]], max_new_tokens=3, temperature=0
+    )
     assert [type(answer) for answer in answers] == [str, str]
 
 
@@ -105,7 +114,9 @@ def test_packed_chats_share_rows_and_lose_no_token(run, chats):
 
 
 def test_packed_chats_train(run, chats):
-    trainers.load("llm").train(llm(trainer="sft", data_path=chats, epochs=4, packing=True, max_seq_length=128, batch_size=1), run)
+    trainers.load("llm").train(
+        llm(trainer="sft", data_path=chats, epochs=4, packing=True, max_seq_length=128, batch_size=1), run
+    )
     found = evaluations(run)
     assert found[-1] < found[0] - 0.3
 
@@ -154,7 +165,9 @@ def test_what_cannot_be_is_refused_before_anything_is_read(given, told):
 
 
 def test_options_of_sft_are_ignored_with_a_notice_elsewhere():
-    assert llm(trainer="default", response_only_loss=False).notices == ["response_only_loss only applies to SFT trainer, will be ignored"]
+    assert llm(trainer="default", response_only_loss=False).notices == [
+        "response_only_loss only applies to SFT trainer, will be ignored"
+    ]
 
 
 def test_generic_is_default(run, text):

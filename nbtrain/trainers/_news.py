@@ -1,0 +1,157 @@
+"""What a Trainer does becomes events, and what is asked of the run is done."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from nbtrain.events import Evaluated, Logged, Resumed, Sampled, Saved, Started
+from nbtrain.runs import checkpoints
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers._guard import Guard
+
+Take = Callable[[int], tuple[Mapping[str, Any], ...]]
+"""Samples of the model as it is after so many steps."""
+
+_TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "num_tokens", "epoch")
+
+
+class Clock:
+    """Useful tokens a second of training: what is done aside (evaluations, samples, checkpoints) does not count."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._since = time.monotonic()
+        self._inside = 0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Time spent inside is none of the training's."""
+        began, self._inside = time.monotonic(), self._inside + 1
+        yield
+        self._inside -= 1
+        if not self._inside:  # samples are taken within an evaluation, whose time holds theirs
+            self._since += time.monotonic() - began
+
+    def speed(self) -> float:
+        """Tokens a second since the last call."""
+        now = time.monotonic()
+        tokens, seconds = self.tokens, max(now - self._since, 1e-9)
+        self.tokens, self._since = 0, now
+        return tokens / seconds
+
+
+class News:
+    """The callback of a Trainer; `callback` makes it one.
+
+    Args:
+        facts: for the Started event.
+        take: gives the samples; None where the room has none.
+
+    Attributes:
+        values: of the last evaluation.
+        stopping: whether a stop was asked.
+    """
+
+    def __init__(self, params: Any, run: ActiveRun, guard: Guard, *, facts: Mapping[str, Any], take: Take | None) -> None:
+        self.params, self.run, self.guard, self.facts, self.take = params, run, guard, facts, take
+        self.clock = Clock()
+        self.values: dict[str, float] = {}
+        self.stopping = False
+        self._best, self._worse = math.inf, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        run, params = self.run, self.params
+        self.guard.watch()
+        if run.resume_from is not None:
+            place = run.resume_from
+            if place.is_relative_to(run.folder.path):
+                place = place.relative_to(run.folder.path)
+            run.emit(Resumed(step=state.global_step, checkpoint=str(place), differences=run.differences))
+        else:
+            name, method = run.folder.name, params.method
+            run.emit(
+                Started(room=params.room, method=method, name=name, total_steps=state.max_steps, facts=self.facts)
+            )
+            self._sample(0, "base")
+        self.clock.speed()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.guard.judge()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        asked, every = self.run.requests(), self.params.sample_every_n_steps if self.take else 0
+        if "sample" in asked or (every and state.global_step % every == 0):
+            self._sample(state.global_step)
+        if "stop" in asked:
+            self.stopping = control.should_training_stop = True
+            control.should_evaluate = False
+        control.should_save |= bool(asked & {"save", "stop"})
+        self._make_room(control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.stopping:  # it was saved at the step, and whoever stops does not wait for an evaluation
+            control.should_evaluate = control.should_save = False
+        self._make_room(control)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            values = {name: float(value) for name, value in logs.items() if name not in _TIMINGS}
+            if self.clock.tokens:
+                values["tokens_per_second"] = round(self.clock.speed(), 1)
+            self.run.emit(Logged(step=state.global_step, epoch=state.epoch, values=values))
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> None:
+        if "stop" in self.run.requests():  # asked in the middle of it: what it has measured is not the whole
+            self.stopping = control.should_training_stop = control.should_save = True
+            return
+        named = {name.removeprefix("eval_"): value for name, value in metrics.items() if name.startswith("eval_")}
+        self.values = {name: float(value) for name, value in named.items() if name not in _TIMINGS}
+        self.run.emit(Evaluated(step=state.global_step, epoch=state.epoch, values=self.values))
+        control.should_training_stop |= self._no_better()
+        if state.global_step and not self.params.sample_every_n_steps:
+            self._sample(state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        with self.clock.aside():
+            self.guard.settle()
+            path = self.run.folder.checkpoints / f"checkpoint-{state.global_step}"
+            checkpoints.commit(path)
+            self.run.emit(Saved(step=state.global_step, path=str(path.relative_to(self.run.folder.path))))
+            checkpoints.rotate(self.run.folder, self.params.save_total_limit)
+
+    def _sample(self, step: int, label: str = "") -> None:
+        if self.take is None:
+            return
+        with self.clock.aside():
+            samples = self.take(step)
+            if "stop" not in self.run.requests():  # a stop cuts the writing short, and half a sample says nothing
+                self.run.emit(Sampled(step=step, samples=samples, label=label))
+
+    def _make_room(self, control: Any) -> None:
+        if control.should_save:
+            checkpoints.room_for(self.run.folder)
+
+    def _no_better(self) -> bool:
+        """Whether the loss has not fallen for as many evaluations as --early-stopping-patience allows."""
+        loss, patience = self.values.get("loss", math.inf), self.params.early_stopping_patience
+        self._worse = 0 if loss < self._best else self._worse + 1
+        self._best = min(self._best, loss)
+        if patience is None or self._worse < patience:
+            return False
+        self.run.warn(
+            f"The loss on held-out rows has not fallen for {self._worse} evaluations: training ends here "
+            "(--early-stopping-patience)."
+        )
+        return True
+
+
+def callback(news: News) -> Any:
+    """`news` as a callback of transformers, which is not imported before it is needed."""
+    from transformers import TrainerCallback
+
+    news.__class__ = type("NewsCallback", (News, TrainerCallback), {})
+    return news
