@@ -14,7 +14,7 @@ from typing import Any
 from nbtrain import events, redact, trainers
 from nbtrain.errors import NbtrainError, RunError, TrainingError
 from nbtrain.params import Params
-from nbtrain.runs import checkpoints, folder, status
+from nbtrain.runs import checkpoints, folder, process, status
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
@@ -72,6 +72,7 @@ def fit(
     Returns:
         How it ended: "finished", "stopped" or "failed". An exception of the room is a `failed` event, never raised here.
     """
+    process.make_ready()
     redact.remember_environment()
     for secret in (secrets or {}).values():
         redact.remember(secret)

@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TextIO
 
 from nbtrain.errors import NbtrainError, TrainingError
 from nbtrain.redact import redact, remember, remember_environment
-from nbtrain.runs import control, ending
+from nbtrain.runs import control, ending, process
 from nbtrain.runs.folder import RunFolder
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
@@ -48,7 +48,7 @@ class Masked:
 
 def main(arguments: list[str]) -> int:
     """Wait for an assignment and do it; the exit code of the process."""
-    keep_freed_memory()
+    process.make_ready()
     remember_environment()
     # before any library takes hold of the streams for its log
     sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)
@@ -58,23 +58,6 @@ def main(arguments: list[str]) -> int:
     if not line.endswith("\n"):
         return 0
     return _train(json.loads(line))
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what is freed instead of giving it back: on a CPU, training then asks for its pages once.
-
-    Without it each step's large arrays are mapped and cleared anew, 12 to 25 % of a small model's time.
-    """
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library than glibc
-        return
-    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def _warm_up() -> None:

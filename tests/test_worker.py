@@ -72,9 +72,9 @@ def test_a_masked_stream_lets_no_secret_through_and_is_else_the_stream(monkeypat
 
 MEMORY = """
 import ctypes, sys
-from nbtrain.worker import keep_freed_memory
+from nbtrain.runs.process import make_ready
 if sys.argv[1] == "kept":
-    keep_freed_memory()
+    make_ready()
 c = ctypes.CDLL(None)
 c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 place = c.malloc(200 << 20)

@@ -137,10 +137,13 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     port = _free_port()
     home = tmp_path_factory.mktemp("home")
+    (home / "labconfig").mkdir()
+    disabled = {"@jupyterlab/apputils-extension:announcements": True}  # its question would lie over what is looked at
+    (home / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
     environment = {**os.environ, "HOME": str(home), "JUPYTER_CONFIG_DIR": str(home), "IPYTHONDIR": str(home / "ipython")}
     environment.pop("CI", None)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", "--allow-root"]
-    settings = [f"--port={port}", "--IdentityProvider.token=t", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", f"--ServerApp.root_dir={folder}"]
+    settings = [f"--port={port}", "--IdentityProvider.token=t", "--LabApp.news_url=", f"--ServerApp.root_dir={folder}"]
     with (folder.parent / "lab.log").open("wb") as log:
         process = subprocess.Popen(command + settings, cwd=folder, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
