@@ -170,11 +170,11 @@ def _of_room(room: str, tokens: list[Any], fragment: str, names: Names) -> Found
     flag, equals, value = fragment.partition("=")
     if equals and flag.startswith("--"):
         item = _option(flag, params_class)
-        return _matching(value, _values(item, flag, asked, value)) if item else Found(value, [])
+        return _matching(value, _values(item, flag, asked, value), _word) if item else Found(value, [])
     last = str(tokens[-1]) if tokens else ""
     item = _option(last, params_class) if last.startswith("--") else None
     if item and not item.is_switch:
-        return _matching(fragment, _values(item, last, asked, fragment))
+        return _matching(fragment, _values(item, last, asked, fragment), _word)
     if last in VALUED["room"]:
         return _matching(fragment, list(map(str, _choices("trainer", params_class))) if "trainer" in last else [])
     own = [each for each in (*SWITCHES["room"], *VALUED["room"]) if each not in tokens]
@@ -235,7 +235,6 @@ def _literals(item: Option, key: str, asked: _Asked, fragment: str) -> list[str]
 def _values(item: Option, flag: str, asked: _Asked, fragment: str, *, bare: bool = False) -> list[str]:
     """The values that a parameter may have, as far as they can be known."""
     from nbtrain.data.values import frames
-    from nbtrain.params.tokens import quote
 
     found: list[str] = list(map(str, item.choices))
     if Any in item.kinds and not bare:
@@ -248,7 +247,7 @@ def _values(item: Option, flag: str, asked: _Asked, fragment: str, *, bare: bool
         found += [str(item.default)] if isinstance(item.default, str) else []
         found += nearby.models(() if bare else asked.names) if item.name.endswith("model") else []
         found += nearby.files(fragment)
-    return found if bare else [text if text.startswith("{") else quote(text) for text in found]
+    return found
 
 
 def _choices(name: str, params_class: type[Params]) -> Iterable[Any]:
@@ -262,6 +261,14 @@ def _option(flag: str, params_class: type[Params]) -> Option | None:
     return None
 
 
-def _matching(fragment: str, texts: Iterable[str]) -> Found:
+def _word(text: str) -> str:
+    """A value as it stands on a line; a variable's `{name}` stays what it is."""
+    from nbtrain.params.tokens import quote
+
+    return text if text.startswith("{") else quote(text)
+
+
+def _matching(fragment: str, texts: Iterable[str], write: Callable[[str], str] = str) -> Found:
+    """Those of `texts` that begin with the fragment, each as `write` writes it."""
     begin = fragment.replace("_", "-") if fragment.startswith("--") else fragment
-    return Found(fragment, list(dict.fromkeys(text for text in texts if text.startswith(begin)))[:_MOST])
+    return Found(fragment, list(dict.fromkeys(write(text) for text in texts if text.startswith(begin)))[:_MOST])
