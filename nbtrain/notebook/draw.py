@@ -24,13 +24,12 @@ from nbtrain.runs.status import Status
 __all__ = ["bundle", "frame", "picture", "text"]
 
 _MARKS = {"running": "●", "starting": "○", "paused": "‖", "finished": "✓", "stopped": "■", "failed": "✕"}
-_SIZE = 29_900  # bytes of a frame
 _SAMPLES = 3  # of one event
 _OLDER = 5  # events
 _NOTICES = 5
 _READ = 10_000  # characters of a text that are looked at; what is shown is far less
-# bytes of HTML, each
-_NAME, _FACTS, _REASON, _TEXT, _TEXT_OLDER, _NOTICE = 160, 800, 900, 360, 160, 400
+# bytes of HTML, each: with them the largest frame there can be stays under 30 kB
+_NAME, _FACTS, _REASON, _TEXT, _TEXT_OLDER, _NOTICE = 160, 600, 700, 300, 150, 360
 
 
 def frame(
@@ -51,22 +50,17 @@ def frame(
     """
     curves = (curves or Curves()).update(record)
     told = summarise(record, status, now, curves)
-    parts = (
-        _header(told, name),
-        _bar(told),
-        _outcome(told),
-        _tiles(told),
-        chart(curves, record, told.sentence),
-        _table(told),
-    )
-    before, notices = join(parts), _notices(record)
-    room = _SIZE - len(_STYLE) - len(before.encode()) - len(notices.encode())
     return fill(
-        '<div class="nbtrain"><style>$style</style>$before$samples$notices</div>',
+        '<div class="nbtrain"><style>$style</style>$header$bar$outcome$tiles$chart$table$samples$notices</div>',
         style=_STYLE,
-        before=before,
-        samples=_samples(record, room),
-        notices=notices,
+        header=_header(told, name),
+        bar=_bar(told),
+        outcome=_outcome(told),
+        tiles=_tiles(told),
+        chart=chart(curves, record, told.sentence),
+        table=_table(told),
+        samples=_samples(record),
+        notices=_notices(record),
     )
 
 
@@ -145,28 +139,21 @@ def _table(told: Summary) -> Markup:
     )
 
 
-def _samples(record: Record, room: int) -> Markup:
-    """The newest samples, each beside what the model wrote before training; older ones folded away.
-
-    room: bytes; one quarter is for the older ones.
-    """
+def _samples(record: Record) -> Markup:
+    """The newest samples, each beside what the model wrote before training; older ones folded away."""
     if not record.samples:
         return Markup()
     newest, *older = reversed(record.samples)
     base = next((event for event in record.samples if event.label == "base"), newest)
     first = {str(sample.get("prompt", "")): sample.get("output", "") for sample in base.samples if base is not newest}
-    shown, left = _within(room * 3 // 4 - 200, (_sample(sample, newest, first) for sample in newest.samples[:_SAMPLES]))
-    left += max(len(newest.samples) - _SAMPLES, 0)
+    shown = join(_sample(sample, newest, first) for sample in newest.samples[:_SAMPLES])
     parts = [fill("<h4>Samples at $when</h4>$shown", when=_when(newest), shown=shown)]
-    if left:
+    if len(newest.samples) > _SAMPLES:
+        left = len(newest.samples) - _SAMPLES
         parts.append(fill('<div class="muted">$left more: run.samples</div>', left=number(left)))
     if older:
-        past, _ = _within(room // 4 - 200, map(_older, older[:_OLDER]))
-        parts.append(
-            fill(
-                "<details><summary>$count</summary>$past</details>", count=f"earlier samples: {len(older):,}", past=past
-            )
-        )
+        past, count = join(map(_older, older[:_OLDER])), f"earlier samples: {len(older):,}"
+        parts.append(fill("<details><summary>$count</summary>$past</details>", count=count, past=past))
     return join(parts)
 
 
@@ -212,18 +199,6 @@ def _notices(record: Record) -> Markup:
         return Markup()
     shown = join(fill("<li>$text</li>", text=clip(text, _NOTICE)) for text in list(told)[-_NOTICES:])
     return fill("<h4>Notices</h4><ul>$shown</ul>", shown=shown)
-
-
-def _within(size: int, parts: Iterable[Markup]) -> tuple[Markup, int]:
-    """The first parts that take at most so many bytes, and how many were left out."""
-    kept: list[Markup] = []
-    found = list(parts)
-    for part in found:
-        size -= len(part.encode())
-        if size < 0:
-            break
-        kept.append(part)
-    return join(kept), len(found) - len(kept)
 
 
 def _when(event: Sampled) -> str:

@@ -15,7 +15,7 @@ from nbtrain.runs.status import ENDED, Status
 
 ROWS = 8  # of the last evaluations
 _COLUMNS = 6  # values of an evaluation; a page is not wider
-_FACTS = 10
+_FACTS, _TILES = 10, 8
 _FEW_STEPS = 3  # before so many, the time left is a guess
 
 
@@ -56,7 +56,7 @@ def summarise(record: Record, status: Status | None, now: float | None, curves: 
         facts=[
             _fact(name, value) for name, value in list(record.facts().items())[:_FACTS] if value not in (None, "", 0)
         ],
-        tiles=list(_tiles(record, state, (record.last_time if ended else now or time.time()) or 0.0, curves)),
+        tiles=list(_tiles(record, state, (record.last_time if ended else now or time.time()) or 0.0, curves))[:_TILES],
         head=head,
         rows=rows,
         outcome=_outcome(record, state, status),
