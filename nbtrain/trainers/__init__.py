@@ -2,11 +2,12 @@
 
 A room has
 - `Params`: a class of `nbtrain.params.Params`, one option() a field; a room with several methods has a field `trainer`;
-- `train(params, run) -> dict`: trains, writes the model to `run.folder.model`, and returns the last evaluation's values.
-  `run` is an ActiveRun: news go out as `run.emit(event)`, notices as `run.warn(text)`, requests come in by `run.requests()`.
+- `train(params, run) -> dict`: trains, writes the model to `run.folder.model`, returns the last evaluation's values.
+  `run` is an ActiveRun: news go out by `run.emit(event)`, notices by `run.warn(text)`, requests by `run.requests()`.
 - `predict(params, model, tokenizer, rows, **settings) -> list`, where a trained model can be asked.
 
-A room never prints, never imports another room, imports heavy libraries only inside functions, and catches only what it can mend.
+A room never prints, never imports another room, imports heavy libraries only inside functions, and catches only what it
+can mend.
 A name with a leading underscore is a part that rooms share.
 """
 

@@ -91,7 +91,7 @@ class Guard:
 
 
 def _rows(batches: list[Mapping[str, Any]], dataset: Any) -> str:
-    """', rows 3, 17': the rows of the data that made these batches; found by their tokens, so a good run pays nothing."""
+    """', rows 3, 17': the rows that made these batches; found by their tokens, so that a good run pays nothing."""
     if "input_ids" not in getattr(dataset, "column_names", ()):
         return ""
     seen = {tuple(ids) for batch in batches for ids in _documents(batch)}
@@ -107,4 +107,6 @@ def _documents(batch: Mapping[str, Any]) -> Iterator[list[int]]:
         row, bounds = batch["input_ids"][0].tolist(), batch["bounds"]
         yield from (row[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True))
     elif "attention_mask" in batch:
-        yield from (ids[mask.bool()].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True))
+        yield from (
+            ids[mask.bool()].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+        )

@@ -56,7 +56,9 @@ class News:
         stopping: whether a stop was asked.
     """
 
-    def __init__(self, params: Any, run: ActiveRun, guard: Guard, *, facts: Mapping[str, Any], take: Take | None) -> None:
+    def __init__(
+        self, params: Any, run: ActiveRun, guard: Guard, *, facts: Mapping[str, Any], take: Take | None
+    ) -> None:
         self.params, self.run, self.guard, self.facts, self.take = params, run, guard, facts, take
         self.clock = Clock()
         self.values: dict[str, float] = {}
@@ -73,9 +75,7 @@ class News:
             run.emit(Resumed(step=state.global_step, checkpoint=str(place), differences=run.differences))
         else:
             name, method = run.folder.name, params.method
-            run.emit(
-                Started(room=params.room, method=method, name=name, total_steps=state.max_steps, facts=self.facts)
-            )
+            run.emit(Started(room=params.room, method=method, name=name, total_steps=state.max_steps, facts=self.facts))
             self._sample(0, "base")
         self.clock.speed()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Prompt:
-    """One thing to ask. text: as it is shown. ids: tokens the model goes on from. expected: what the data says, or ''."""
+    """One thing to ask. text: as shown. ids: tokens the model goes on from. expected: what the data says, or ''."""
 
     text: str
     ids: tuple[int, ...]

@@ -24,7 +24,13 @@ def test_a_room_that_is_not_there_is_told_with_the_nearest():
 
 
 def test_no_room_is_imported_to_name_them_and_none_imports_torch_to_be_read():
-    code = "import sys; from nbtrain import trainers; trainers.names(); print('nbtrain.trainers.llm' in sys.modules)"
-    code += "; trainers.load('llm').Params.options(); print({'torch', 'transformers', 'trl', 'datasets', 'numpy'} & set(sys.modules))"
+    code = """
+import sys
+from nbtrain import trainers
+trainers.names()
+print('nbtrain.trainers.llm' in sys.modules)
+trainers.load('llm').Params.options()
+print({'torch', 'transformers', 'trl', 'datasets', 'numpy'} & set(sys.modules))
+"""
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
     assert found[:2] == ["False", "set()"]

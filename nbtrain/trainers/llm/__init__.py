@@ -1,7 +1,9 @@
 """Language models: trained on text (default, also called generic), or on chats and instructions (sft).
 
-Data: text; messages; prompt and response; alpaca or sharegpt columns      Result: a causal language model      Extra: nbtrain[llm]
-Source: Vaswani et al. 2017, arXiv:1706.03762; Ouyang et al. 2022, arXiv:2203.02155 (sft); Hu et al. 2021, arXiv:2106.09685 (LoRA)
+Data: text; messages; prompt and response; alpaca or sharegpt columns
+Result: a causal language model
+Extra: nbtrain[llm]
+Source: Ouyang et al. 2022, arXiv:2203.02155 (sft); Hu et al. 2021, arXiv:2106.09685 (LoRA)
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Language(BaseModel):
     )
     backend: Literal["auto", "trl", "hf"] = option(
         "auto",
-        "auto: flat rows without padding where they give the padded batch's loss; trl: TRL's SFTTrainer; hf: padded batches",
+        "auto: flat rows where they give the padded batch's loss; trl: TRL's SFTTrainer; hf: padded batches",
         group="Training",
     )
     text_column: str = option("text", "column of plain text", group="Data")
@@ -50,7 +52,7 @@ class Language(BaseModel):
     add_eos_token: bool = option(True, "end each plain text with the model's end token", group="Data")
     packing: bool | None = option(
         None,
-        "default: join texts and cut them into full blocks (none: yes); sft: put several chats into one row, apart in attention",
+        "default: join texts into full blocks (none: yes); sft: put chats into one row, apart in attention (none: no)",
         group="Data",
     )
     attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = option(

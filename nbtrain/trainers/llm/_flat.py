@@ -1,8 +1,8 @@
-"""Flat rows: the documents of a batch stand one behind the other in one row, without padding, and attend only to themselves.
+"""Flat rows: the documents of a batch stand one behind the other in one row, without padding.
 
-Every layer but attention works on single positions, so nothing changes there; attention runs document by document. The head
-sees only the positions that have a label, which spares it the prompts when only answers are trained. The loss and its gradient
-are those of the padded batch; `difference` measures it on the model at hand before a run relies on it.
+Every layer but attention works on single positions, so nothing changes there; attention runs document by document. The
+head sees only the positions that have a label, which spares it the prompts when only answers are trained. The loss and
+its gradient are those of the padded batch; `difference` measures it on the model at hand before a run relies on it.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ from typing import Any
 
 IGNORED = -100  # the label that torch's cross entropy passes over
 NAME = "by_document"
-_NOT_OURS = (
-    "softcap",
-    "position_bias",
-    "s_aux",
-)  # they change the scores inside the softmax: no kernel used here has them
+# they change the scores inside the softmax: no kernel used here has them
+_NOT_OURS = ("softcap", "position_bias", "s_aux")
 
 
 class CannotBeFlat(Exception):
     """This model's attention asks for something that is not computed document by document here."""
 
 
-def attention_by_document(
+def attention_by_document(  # noqa: PLR0913  transformers calls it so
     module: Any,
     query: Any,
     key: Any,
@@ -110,12 +107,13 @@ def rows(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The batch of these examples as one flat row.
 
     Args:
-        examples: "input_ids" and "labels" of equal length, labels -100 where not trained; an example that holds several documents
-            has their lengths in "seq_lengths".
+        examples: "input_ids" and "labels" of equal length, labels -100 where not trained; an example that holds several
+            documents has their lengths in "seq_lengths".
 
     Returns:
         input_ids, position_ids: (1, positions); logits_to_keep: (trained,) positions whose next token is trained;
-        labels, shift_labels: (1, trained) those tokens; bounds, cu_seq_lens_q, max_length_q (and _k): where the documents are.
+        labels, shift_labels: (1, trained) those tokens; bounds, cu_seq_lens_q, max_length_q (and _k): where the
+        documents are; tokens: all of them, in number.
     """
     import torch
 
@@ -142,7 +140,7 @@ def rows(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def padded(examples: Sequence[Mapping[str, Any]], *, pad: int = 0, side: str = "right") -> dict[str, Any]:
-    """The batch of these examples padded to the longest: input_ids, attention_mask, labels, each (examples, longest)."""
+    """The batch padded to its longest example: input_ids, attention_mask, labels, each (examples, longest)."""
     import torch
 
     longest = max(len(example["input_ids"]) for example in examples)
@@ -199,7 +197,7 @@ def padded_attention(model: Any) -> Iterator[None]:
 
 
 def difference(model: Any) -> float:
-    """How far the flat batch is from the padded one: the larger of the relative differences of logits and of the mean loss.
+    """How far a flat batch is from the padded one: the larger relative difference, of the logits and of the mean loss.
 
     Three short documents of random tokens, in evaluation mode; leaves model and random state as they were.
     """

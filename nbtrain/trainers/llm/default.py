@@ -10,7 +10,7 @@ from nbtrain.data import chat
 from nbtrain.errors import ParamError
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import Prompt
-from nbtrain.trainers.llm._language import SHOWN, Tokens
+from nbtrain.trainers.llm._language import SHOWN, Tokens, own_prompts
 
 OPENING = 16  # tokens of a held-out text that the model is asked to go on from
 
@@ -18,8 +18,9 @@ OPENING = 16  # tokens of a held-out text that the model is asked to go on from
 def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any, longest: int) -> Tokens:
     """Texts in tokens, in blocks of `longest`.
 
-    With packing (the default) texts are joined before they are cut, so that a block is full and may hold the end of one text and
-    the beginning of the next; without it each text is cut by itself. The last block of a text, or of a join, may be shorter.
+    With packing (the default) texts are joined before they are cut, so that a block is full and may hold the end of one
+    text and the beginning of the next; without it each text is cut by itself. The last block of a text, or of a join,
+    may be shorter.
     """
 
     def pieces(dataset: Any) -> Any:
@@ -38,10 +39,8 @@ def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any,
         )
 
     train, valid = pieces(splits.train), pieces(splits.valid) if splits.valid is not None else None
-    if params.sample_prompts:
-        asked = params.sample_prompts
-        prompts = [prompt(params, tokenizer, text) for text in ([asked] if isinstance(asked, str) else asked)]
-    else:
+    prompts = own_prompts(params, tokenizer, prompt)
+    if not prompts:
         shown = (valid if valid is not None else train)[:SHOWN]["input_ids"]
         prompts = [_opening(ids, tokenizer, params.sample_max_new_tokens) for ids in shown if len(ids) > 1]
     if params.packing is not False:
@@ -67,7 +66,7 @@ def _opening(ids: list[int], tokenizer: Any, longest: int) -> Prompt:
 
 
 def _full(tokens: Any, longest: int) -> Any:
-    """The same tokens in blocks of `longest`, joined a thousand pieces at a time so that memory does not grow with the rows."""
+    """The same tokens in blocks of `longest`, joined a thousand pieces at a time, so that memory stays flat."""
     return tokens.map(_joined, batched=True, fn_kwargs={"longest": longest}, remove_columns=tokens.column_names)
 
 

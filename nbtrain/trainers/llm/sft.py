@@ -11,7 +11,7 @@ from nbtrain.errors import ParamError
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import Prompt
-from nbtrain.trainers.llm._language import SHOWN, Tokens
+from nbtrain.trainers.llm._language import SHOWN, Tokens, own_prompts
 
 ONLY = ("sft",)
 
@@ -79,11 +79,9 @@ def prompt(params: Any, tokenizer: Any, row: Any) -> Prompt:
 
 
 def _prompts(params: Any, splits: Any, form: Any, tokenizer: Any) -> list[Prompt]:
-    if params.sample_prompts:
-        asked = params.sample_prompts
-        return [prompt(params, tokenizer, text) for text in ([asked] if isinstance(asked, str) else asked)]
-    if form.name == "text":
-        return []
+    prompts = own_prompts(params, tokenizer, prompt)
+    if prompts or form.name == "text":
+        return prompts
     rows = splits.valid if splits.valid is not None else splits.train
     return [_question(chat.messages(row, form), params, tokenizer) for row in rows.select(range(min(SHOWN, len(rows))))]
 
