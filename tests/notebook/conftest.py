@@ -1,6 +1,9 @@
-"""A notebook to type into: a real IPython shell, in which only the training itself is stood in for."""
+"""What the tests of the notebook stand on: stored and made-up journals, a reader of pages, a shell to type into."""
 
+import math
 import threading
+from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -8,6 +11,85 @@ from IPython.utils.capture import capture_output
 
 import nbtrain
 from nbtrain import events, fit
+from nbtrain.runs.journal import story
+from nbtrain.runs.record import Record
+
+JOURNALS = Path(__file__).parent / "journals"
+BEGIN = 1_795_000_000.0
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes' names, its text, and what stands in each table."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.text, self.tables, self._path = [], "", [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, *sorted(name for name, _ in attributes)))
+        self._path.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self._path.pop() == tag, "tags are closed in order"
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self._path.pop()
+
+    def handle_data(self, data):
+        if "style" not in self._path:
+            self.text += data + "\n"
+        if {"td", "th"} & set(self._path):
+            self.tables[-1][-1][-1] += data
+
+    def handle_comment(self, data):
+        raise AssertionError("a frame has no comments")
+
+    handle_decl = handle_pi = unknown_decl = handle_comment
+
+
+def made(steps, every=10, values=lambda step: 2 + math.exp(-step / 40)):
+    yield events.Started(time=BEGIN, room="llm", method="sft", name="a-run", total_steps=steps, facts={"device": "cpu"})
+    for step in range(1, steps + 1):
+        time = BEGIN + step
+        logged = {"loss": values(step), "learning_rate": 1e-3 * (1 - step / steps), "tokens_per_second": 4800.0}
+        yield events.Logged(time=time, step=step, epoch=step / 50, values=logged)
+        if step % every == 0:
+            yield events.Evaluated(time=time, step=step, values={"loss": 2.2 + math.exp(-step / 40), "perplexity": 9.0})
+            sample = {"prompt": "Name a colour.", "output": "Red.", "expected": "Blue."}
+            yield events.Sampled(time=time, step=step, samples=(sample, sample))
+
+
+@pytest.fixture
+def page_of():
+    """Reads a frame as a browser would."""
+    return Page
+
+
+@pytest.fixture
+def a_run():
+    """The events of a run that was never trained."""
+    return made
+
+
+@pytest.fixture
+def events_of():
+    """The events of a stored journal, by its name."""
+    return lambda name: story(JOURNALS / f"{name}.jsonl")
+
+
+@pytest.fixture
+def stored(events_of):
+    """The record of a stored journal, by its name."""
+    return lambda name: Record.of(events_of(name))
 
 
 class Cell:

@@ -1,107 +1,16 @@
 """The magic in a real IPython shell; only the training itself is stood in for."""
 
 import json
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 
 import nbtrain
-from nbtrain import events, fit
 from nbtrain.errors import DataError, ParamError
-from nbtrain.runs import folder, status
+from nbtrain.runs import folder
 
 FINAL = {"text/html", "text/plain", "image/png"}
-
-
-class Cell:
-    """What a cell left behind."""
-
-    def __init__(self, result, captured):
-        self.result = result.result
-        self.error = result.error_in_exec or result.error_before_exec
-        self.stdout, self.stderr = captured.stdout, captured.stderr
-        self.bundles = [output.data for output in captured.outputs]
-        self.updates = [output.update for output in captured.outputs]
-
-
-class Notebook:
-    """A shell that a test types into."""
-
-    def __init__(self, shell):
-        self.shell = shell
-
-    def __call__(self, text):
-        with capture_output() as captured:
-            result = self.shell.run_cell(text, store_history=True)
-        return Cell(result, captured)
-
-    def __getitem__(self, name):
-        return self.shell.user_ns[name]
-
-    def __setitem__(self, name, value):
-        self.shell.user_ns[name] = value
-
-    def magics(self):
-        return self.shell.magics_manager.magics
-
-
-@pytest.fixture
-def shell(workdir, monkeypatch):
-    monkeypatch.setenv("NBTRAIN_STANDBY", "0")
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.kernel = object()  # as in a kernel, displays go to the cell
-    yield shell
-    nbtrain.unload_ipython_extension(shell)
-    InteractiveShell.clear_instance()
-
-
-@pytest.fixture
-def notebook(shell):
-    shell.run_line_magic("load_ext", "nbtrain")
-    return Notebook(shell)
-
-
-class _Thread:
-    """A worker whose process is this one."""
-
-    def __init__(self, run, secrets, resume):
-        self._thread = threading.Thread(target=fit.fit, args=(run,), kwargs={"secrets": secrets, "resume": resume})
-        self._thread.start()
-
-    def wait(self, timeout=None):
-        self._thread.join(timeout)
-
-
-@pytest.fixture
-def train(monkeypatch):
-    """Stands in for the training of `llm` and for its process."""
-
-    def plant(body=None, steps=3):
-        def fake(params, run):
-            run.emit(events.Started(step=0, room="llm", method=params.trainer, name=run.folder.name, total_steps=steps))
-            for step in range(1, steps + 1):
-                run.emit(events.Logged(step=step, values={"loss": 3.0 - step / steps}))
-                if body:
-                    body(params, run)
-                if "stop" in run.requests():
-                    break
-            run.folder.model.mkdir(exist_ok=True)
-            return {"loss": 0.5}
-
-        monkeypatch.setattr("nbtrain.trainers.llm.train", fake)
-
-    def launch(run, secrets=None, *, resume=False):
-        return _Thread(run, secrets or {}, resume)
-
-    monkeypatch.setattr("nbtrain.runs.launch.launch", launch)
-    plant()
-    return plant
 
 
 def stored(name="llm-sft-1"):
@@ -310,56 +219,3 @@ def test_runs_lie_below_the_folder_of_the_settings(notebook, train, workdir):
     assert notebook["run"].path == workdir / "elsewhere" / "runs" / "llm-sft-1"
     assert "llm-sft-1" in notebook("%autotrain runs").stdout
     assert notebook("%autotrain show llm-sft-1").error is None
-
-
-# the extension
-
-
-def test_loading_is_quiet_light_and_the_same_when_done_twice(shell):
-    with capture_output() as captured:
-        shell.run_line_magic("load_ext", "nbtrain")
-        nbtrain.load_ipython_extension(shell)
-    assert captured.stdout == captured.stderr == ""
-    assert [type(each).__name__ for each in shell.configurables].count("NBTrain") == 1
-    names = (
-        "{'torch', 'pandas', 'matplotlib', 'transformers', 'datasets', 'numpy', 'pyarrow', 'pydantic', 'ipywidgets'}"
-    )
-    code = (
-        "import sys; from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell.instance();"
-        f"shell.run_line_magic('load_ext', 'nbtrain'); print({names} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
-
-
-def test_unloading_takes_everything_away(shell):
-    def hooks():
-        completer = shell.Completer
-        return (
-            sorted(shell.magics_manager.magics["line"]),
-            sorted(shell.magics_manager.magics["cell"]),
-            sorted(shell.magics_manager.registry),
-            [type(each).__name__ for each in shell.configurables],
-            len(getattr(completer, "custom_matchers", ())),
-            "_complete" in completer.__dict__,
-            sorted(map(str, shell.display_formatter.ipython_display_formatter.deferred_printers)),
-            sorted(map(str, shell.display_formatter.ipython_display_formatter.type_printers)),
-        )
-
-    before = hooks()
-    nbtrain.load_ipython_extension(shell)
-    assert hooks() != before
-    nbtrain.unload_ipython_extension(shell)
-    assert hooks() == before
-    nbtrain.unload_ipython_extension(shell)
-
-
-def test_runs_outlive_the_extension(notebook, train):
-    gate = threading.Event()
-    train(lambda params, run: gate.wait(20))
-    notebook("run = %autotrain llm --background")
-    notebook("%unload_ext nbtrain")
-    assert "autotrain" not in notebook.magics()["line"]
-    gate.set()
-    notebook["run"].worker.wait(20)
-    assert status.read(notebook["run"].folder).state == "finished"

@@ -3,18 +3,16 @@
 import ast
 import json
 import math
-import shlex
 from typing import Any, Literal
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
 from nbtrain.errors import ParamError
 from nbtrain.params import Params, option
 from nbtrain.params.words import (
-    needless,
     read_body,
     read_line,
     split,
@@ -99,22 +97,6 @@ def test_a_backslash_at_a_lines_end_continues_and_a_hash_begins_a_comment():
     assert line("--model a#b") == {"model": "a#b"}
 
 
-@pytest.mark.parametrize(
-    ("text", "tokens", "silent"),
-    [
-        ("runs;", ["runs"], True),
-        ("runs ;  # all", ["runs"], True),
-        ("runs", ["runs"], False),
-        ("--model 'a;'", ["--model", "a;"], False),
-        ("--model 'a';", ["--model", "a"], True),
-        (";", [], True),
-        ("''", [""], False),
-    ],
-)
-def test_only_a_semicolon_outside_of_quotes_at_the_end_silences(text, tokens, silent):
-    assert split(text) == (tokens, silent)
-
-
 def test_a_variable_with_spaces_stays_one_token_and_a_frame_stays_a_frame():
     assert line("--prompts $text") == {"prompts": "two words"}
     assert line("--df {train_df}")["data_path"] is FRAME
@@ -191,20 +173,6 @@ def test_a_wrong_line_is_told_in_words(text, told):
     with pytest.raises(ParamError) as caught:
         line(text)
     assert told in str(caught.value)
-
-
-def test_needless_words_are_taken_out_and_told():
-    rest, notices = needless(["--train", "--lr", "1", "--advanced"])
-    assert rest == ["--lr", "1"]
-    assert notices == ["--advanced is needless: every parameter can be given at any time"]
-
-
-def test_a_verbs_own_flags_are_taken_out_wherever_they_stand():
-    found, rest = take(["--lr", "1", "--into", "run", "--help"], switches=("--help",), valued=("--into",))
-    assert found == {"--into": "run", "--help": True}
-    assert rest == ["--lr", "1"]
-    with pytest.raises(ParamError, match="--into needs a value"):
-        take(["--into"], valued=("--into",))
 
 
 def test_a_cell_holds_literals_and_names():
@@ -301,21 +269,6 @@ def test_ipython_hands_a_written_line_to_the_magic_as_it_is(start, params):
     cell = TransformerManager().transform_cell(f"x = 1\n{start}{text}\ny = 2\n")
     calls = [node for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Call) and len(node.args) == 2]
     assert [call.args[1].value for call in calls] == [text.rstrip()]
-
-
-@given(TEXT | TRICKY)
-def test_without_brackets_and_dollars_words_are_cut_as_a_shell_cuts_them(text):
-    assume(not set("#[]{}$;") & set(text) and "\\\n" not in text and "\\\r" not in text)
-    assume(all(letter in " \t\r\n" or not letter.isspace() for letter in text))  # a shell knows these four
-    assume(not any(0x1C <= ord(letter) <= 0x1F for letter in text))
-    quoted = text.replace("\\", "\\\\")
-    try:
-        expected = shlex.split(quoted)
-    except ValueError:
-        with pytest.raises(ParamError):
-            split(quoted)
-    else:
-        assert split(quoted).tokens == expected
 
 
 def test_what_lives_in_the_notebook_only_is_not_written_as_words():
