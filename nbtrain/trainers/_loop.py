@@ -11,10 +11,12 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from nbtrain.errors import TrainingError
+from nbtrain.errors import ParamError, TrainingError
 from nbtrain.models.load import Device, Precision
+from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._guard import Guard
 from nbtrain.trainers._news import Clock, News, Take, callback
@@ -29,6 +31,27 @@ def planned_steps(params: Any, rows: int) -> int:
     return math.ceil(math.ceil(rows / params.batch_size) / params.gradient_accumulation) * int(params.epochs)
 
 
+def begins_at(params: Any, run: ActiveRun) -> Path | None:
+    """The checkpoint to go on from: this run's own where it is resumed, else the one that was asked for.
+
+    Raises:
+        ParamError: the folder asked for is no checkpoint, or is not as it was written.
+    """
+    if run.resume_from is not None or params.resume_from_checkpoint is None:
+        return run.resume_from
+    path = Path(params.resume_from_checkpoint).expanduser().resolve()
+    if not (path / "trainer_state.json").is_file():
+        raise ParamError(
+            f"--resume-from-checkpoint {params.resume_from_checkpoint} is no checkpoint of a training",
+            fix="name a folder checkpoint-N; with a model alone start from it: --model FOLDER.",
+        )
+    # one that another program wrote has no manifest
+    wrong = checkpoints.faults(path) if (path / checkpoints.MANIFEST).exists() else []
+    if wrong:
+        raise ParamError("--resume-from-checkpoint names a damaged checkpoint", where=str(path), why="; ".join(wrong))
+    return path
+
+
 def arguments(
     params: Any, run: ActiveRun, *, rows: int, device: Device, precision: Precision, evaluate: bool
 ) -> dict[str, Any]:
@@ -39,6 +62,7 @@ def arguments(
         evaluate: whether there are held-out rows.
     """
     steps = planned_steps(params, rows)
+    goes_on = begins_at(params, run) is not None
     fused = params.optimizer == "adamw_torch" and device.kind in ("cpu", "cuda")
     return {
         "output_dir": str(run.folder.checkpoints),
@@ -66,7 +90,7 @@ def arguments(
         "logging_nan_inf_filter": params.on_nan == "skip",
         "eval_strategy": params.eval_strategy if evaluate else "no",
         "eval_steps": params.eval_steps or params.save_steps,
-        "eval_on_start": evaluate and params.eval_strategy != "no" and run.resume_from is None,
+        "eval_on_start": evaluate and params.eval_strategy != "no" and not goes_on,
         "save_strategy": params.save_strategy,
         "save_steps": params.save_steps,
         "save_total_limit": None,  # ours deletes none before the next one is verified
@@ -106,6 +130,7 @@ def train(
     from transformers import PrinterCallback
 
     guard = Guard(trainer, params)
+    run.resume_from = begins_at(params, run)
     news = News(params, run, guard, facts=facts, take=take)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback(news))

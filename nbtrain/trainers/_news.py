@@ -66,16 +66,17 @@ class News:
         self._best, self._worse = math.inf, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        run, params = self.run, self.params
+        run, begin, here = self.run, self.run.resume_from, self.run.folder.path
         self.guard.watch()
-        if run.resume_from is not None:
-            place = run.resume_from
-            if place.is_relative_to(run.folder.path):
-                place = place.relative_to(run.folder.path)
-            run.emit(Resumed(step=state.global_step, checkpoint=str(place), differences=run.differences))
+        own = begin is not None and begin.is_relative_to(here)
+        if not own:  # a run that begins at another's checkpoint is a new one
+            room, method = self.params.room, self.params.method
+            steps, name = state.max_steps, run.folder.name
+            run.emit(Started(room=room, method=method, name=name, total_steps=steps, facts=self.facts))
+        if begin is not None:
+            place = str(begin.relative_to(here) if own else begin)
+            run.emit(Resumed(step=state.global_step, checkpoint=place, differences=run.differences))
         else:
-            name, method = run.folder.name, params.method
-            run.emit(Started(room=params.room, method=method, name=name, total_steps=state.max_steps, facts=self.facts))
             self._sample(0, "base")
         self.clock.speed()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Trainer
 
-from nbtrain.errors import TrainingError
+from nbtrain.errors import ParamError, TrainingError
 from nbtrain.runs import checkpoints
 
 
@@ -86,6 +86,25 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(trained, 
         assert same(whole, rest)
         assert rest.losses == whole.losses
         assert of(rest, "resumed")[0].step == step + 1
+
+
+def test_a_run_can_begin_at_the_checkpoint_of_another(trained, same):
+    whole = trained(epochs=2)
+    first = trained(epochs=2, asked={5: "stop"})
+    begin = checkpoints.newest(first.folder)
+    second = trained(epochs=2, resume_from_checkpoint=str(begin))
+    assert [event.kind for event in second.events[:2]] == ["started", "resumed"]
+    assert second.events[1].checkpoint == str(begin)
+    assert same(whole, second)
+
+
+def test_what_is_no_checkpoint_cannot_be_begun_at(trained, tmp_path):
+    with pytest.raises(ParamError, match="is no checkpoint of a training"):
+        trained(resume_from_checkpoint=str(tmp_path))
+    damaged = checkpoints.newest(trained(asked={2: "stop"}).folder)
+    (damaged / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(ParamError, match="damaged checkpoint"):
+        trained(resume_from_checkpoint=str(damaged))
 
 
 def test_samples_change_nothing(trained, same):
