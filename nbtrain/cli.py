@@ -7,6 +7,7 @@ Exit codes: 0 the run finished (or the question was answered), 1 it failed, 2 th
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from nbtrain.errors import NbtrainError, ParamError
 from nbtrain.params import Params
 from nbtrain.params.tokens import take
 from nbtrain.plain import visible
+from nbtrain.redact import redact
 from nbtrain.runs import control, status
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Tail
@@ -40,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         return WRONG_WORDS if isinstance(error, ParamError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # `nbtrain llm --help | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _obey(arguments: list[str]) -> int:
@@ -130,7 +135,7 @@ _VERBS: dict[str, Callable[[list[str]], int]] = {"show": _show, "attach": _attac
 
 
 def _tell(error: NbtrainError) -> None:
-    _print("\n".join(error.lines()), file=sys.stderr)
+    _print(redact("\n".join(error.lines())), file=sys.stderr)
 
 
 def _print(text: str, *, file: Any = None) -> int:

@@ -15,6 +15,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+from nbtrain.plain import visible
+from nbtrain.redact import redact
+
 
 class NbtrainError(Exception):
     """Root of the tree; never raised itself.
@@ -39,8 +42,8 @@ class NbtrainError(Exception):
         return [self.what, *(f"{name}: {text}" for name, text in parts if text)]
 
     def _render_traceback_(self) -> list[str]:
-        # IPython 7.34, 8 and 9 ask an exception for this before they draw its frames
-        name, first, *rest = type(self).__name__, *self.lines()
+        # IPython 7.34, 8 and 9 ask an exception for this before they draw its frames; a front end obeys escapes in it
+        name, first, *rest = type(self).__name__, *(redact(visible(line)) for line in self.lines())
         return [f"{name}: {first}", *(f"  {line}" for line in rest)]
 
     def record(self) -> dict[str, str]:

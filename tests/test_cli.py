@@ -209,6 +209,12 @@ def test_help_and_version_load_nothing_heavy():
         assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m nbtrain llm --help | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+
+
 def test_the_help_of_a_room_is_asked_in_each_way(capsys):
     for arguments in (["llm", "--help"], ["llm", "-h"], ["help", "llm"], ["llm", "--lr", "--help"]):
         assert cli.main(arguments) == 0

@@ -161,6 +161,13 @@ def test_wrong_words_are_told_in_one_screen_and_make_no_run(notebook, text, told
     assert folder.all_runs() == []
 
 
+def test_an_error_shows_hidden_characters_and_no_token(notebook):
+    cell = notebook("%autotrain llm --\x1b[31mred\u202e hf_" + "a1b2c3d4e5" * 3)
+    assert "red" in cell.stdout
+    assert not {"\x1b", "\u202e"} & set(cell.stdout)
+    assert "a1b2c3" not in notebook("%autotrain llm --lr hf_" + "a1b2c3d4e5" * 3).stdout
+
+
 # verbs
 
 
