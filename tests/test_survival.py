@@ -32,7 +32,14 @@ if "nbtrain.worker" in sys.orig_argv:
 
 
 def asked(**values):
-    values = {"trainer": "sft", "lr": 1e-3, "batch_size": 4, "max_samples": 64, "max_steps": 12, "save_steps": 3} | values
+    values = {
+        "trainer": "sft",
+        "lr": 1e-3,
+        "batch_size": 4,
+        "max_samples": 64,
+        "max_steps": 12,
+        "save_steps": 3,
+    } | values
     return nbtrain.LLMTrainingParams(save_strategy="steps", eval_strategy="no", **values)
 
 
@@ -95,7 +102,7 @@ def test_a_killed_process_has_failed_and_says_by_what(workdir, fault):
 
 def test_a_missing_column_is_told_with_the_columns_there_are(workdir):
     (workdir / "rows.jsonl").write_text('{"headline": "a", "body": "b"}\n' * 20)
-    error = ended(start(asked(data_path="rows.jsonl")))
+    error = ended(start(asked(data_path="rows.jsonl", text_column="bodies")))
     assert isinstance(error, DataError)
     assert "headline" in str(error)
 
@@ -125,6 +132,7 @@ def test_the_command_fails_with_the_run(workdir):
 
 def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(workdir):
     straight = train_here(asked(project_name="straight"))
+    assert straight.error is None
     for moment in (0.4, 1.1):
         run = start(asked(project_name=f"killed-{moment}"))
         while run.record.step < 2 and run.status in ("starting", "running"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from nbtrain.errors import NbtrainError, RunError, WorkerDied
-from nbtrain.events import Failed, Finished, Stopped
+from nbtrain.events import Event, Failed, Finished, Stopped
 from nbtrain.redact import redact
-from nbtrain.runs import status
+from nbtrain.runs import checkpoints, status
 from nbtrain.runs.folder import RunFolder, lock
 from nbtrain.runs.journal import Journal, last
 
@@ -52,6 +53,17 @@ def died(folder: RunFolder, code: int | None) -> WorkerDied:
 
 def fail(folder: RunFolder, error: NbtrainError) -> None:
     """Write into journal and status that the run failed, unless it has ended by itself or somebody trains it."""
+    _end(folder, lambda step: Failed(step=step, error=error.record()), error.why or error.what)
+
+
+def stop(folder: RunFolder, reason: str) -> None:
+    """Write into journal and status that the run was ended from outside, unless it has ended by itself."""
+    newest = checkpoints.newest(folder)
+    place = str(newest.relative_to(folder.path)) if newest else ""
+    _end(folder, lambda step: Stopped(step=step, reason=reason, checkpoint=place), "")
+
+
+def _end(folder: RunFolder, made: Callable[[int | None], Event], cause: str) -> None:
     try:
         with lock(folder):
             now = status.stored(folder)
@@ -61,9 +73,10 @@ def fail(folder: RunFolder, error: NbtrainError) -> None:
             if isinstance(end, (Finished, Stopped, Failed)) and end.time >= now.since:
                 status.write(folder, state=end.kind, pid=None, pid_start=None)
                 return
+            event = made(now.step or None)
             with Journal(folder.events) as journal:
-                journal.append(Failed(step=now.step or None, error=error.record()))
-            status.write(folder, state="failed", cause=error.why or error.what, pid=None, pid_start=None)
+                journal.append(event)
+            status.write(folder, state=event.kind, cause=cause, pid=None, pid_start=None)
     except RunError:
         return  # the lock is held: it is trained, or another reader is writing just this
 

@@ -42,6 +42,7 @@ class Worker:
         self._start = process.start_of(pid)
         self._child = child
         self._settled = False
+        self._killed = False
 
     def poll(self) -> int | None:
         """The exit code, None while it runs: 0 finished, 3 stopped, 1 failed, negative for a signal.
@@ -55,7 +56,10 @@ class Worker:
         else:
             code = ending.CODES.get(status.read(self.folder).state, 1)
         if code is not None and not self._settled:
-            ending.fail(self.folder, ending.died(self.folder, code if self._child is not None else None))
+            if self._killed:
+                ending.stop(self.folder, "ended at once, as asked")
+            else:
+                ending.fail(self.folder, ending.died(self.folder, code if self._child is not None else None))
             self._settled = True
         return code
 
@@ -71,9 +75,10 @@ class Worker:
         control.ask(self.folder, "stop")
 
     def kill(self) -> None:
-        """End it now, with its children; the last checkpoint is kept."""
+        """End it now, with its children; the run is then stopped, and its last checkpoint is kept."""
         if self.poll() is not None:
             return
+        self._killed = True
         if os.name == "nt":
             subprocess.run(["taskkill", "/F", "/T", "/PID", str(self.pid)], capture_output=True)
         else:

@@ -277,7 +277,7 @@ def test_the_death_of_a_worker_that_another_kernel_started_is_written_down(light
     worker = launch.attach(run)
     kernel.kill()
     kernel.communicate()
-    worker.kill()
+    os.killpg(worker.pid, signal.SIGKILL)
     assert worker.wait(30) == 1
     assert worker.cause().startswith(status.GONE)
     assert isinstance(story(run.events)[-1], Failed)
@@ -388,3 +388,14 @@ def test_a_folder_that_is_gone_when_the_worker_looks_is_no_success(workdir, monk
     monkeypatch.setattr(launch.os, "getcwd", lambda: str(workdir / "never"))
     worker = launch.launch(run)
     assert worker.wait(30) == 1 and "never" in worker.cause()
+
+
+def test_a_worker_that_its_user_ends_at_once_has_stopped_and_not_failed(light):
+    run = prepared()
+    worker = launch.launch(run)
+    going(run)
+    worker.kill()
+    worker.wait(30)
+    assert status.read(run).state == "stopped"
+    end = story(run.events)[-1]
+    assert (end.kind, end.reason) == ("stopped", "ended at once, as asked")
