@@ -70,7 +70,7 @@ def fit(
         secrets: values of secret parameters; they are in no file.
 
     Returns:
-        How it ended: "finished", "stopped" or "failed". An exception of the room is a `failed` event, never raised here.
+        How it ended: "finished", "stopped" or "failed". What the room raises is a `failed` event, not raised here.
     """
     process.make_ready()
     redact.remember_environment()
@@ -125,7 +125,9 @@ def fingerprint(source: object) -> dict[str, dict[str, Any]]:
     for item in files:
         size = item.stat().st_size
         digest = "" if size > _HASHED else hashlib.sha256(item.read_bytes()).hexdigest()
-        found[str(item)] = {"bytes": size, "sha256": digest} if digest else {"bytes": size, "changed": item.stat().st_mtime}
+        found[str(item)] = (
+            {"bytes": size, "sha256": digest} if digest else {"bytes": size, "changed": item.stat().st_mtime}
+        )
     return found
 
 
@@ -136,7 +138,11 @@ def _differences(run: RunFolder, inputs: Mapping[str, Any]) -> tuple[str, ...]:
     before = json.loads(stored.read_text()) if stored.exists() else {}
     changed = [f"{path} has changed since the run began" for path in before if inputs.get(path) != before[path]]
     versions = folder.versions()
-    moved = [f"{name} is {versions.get(name, 'gone')}, was {old}" for name, old in record["versions"].items() if versions.get(name) != old]
+    moved = [
+        f"{name} is {versions.get(name, 'gone')}, was {old}"
+        for name, old in record["versions"].items()
+        if versions.get(name) != old
+    ]
     return (*changed, *moved)
 
 
@@ -150,7 +156,9 @@ def _as_ours(error: BaseException, run: RunFolder) -> NbtrainError:
     first = str(error).strip().split("\n")[0][:300] or "no message"
     if isinstance(error, OSError) and error.errno == 28:
         return RunError("the disk is full", where=where, fix=f"free some space and resume the run {run.name}")
-    return TrainingError(f"{name}: {first}", where=where, fix=f"`why {run.name}` shows the whole traceback ({run.error})")
+    return TrainingError(
+        f"{name}: {first}", where=where, fix=f"`why {run.name}` shows the whole traceback ({run.error})"
+    )
 
 
 def _write_error(run: RunFolder, error: BaseException) -> None:

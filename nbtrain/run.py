@@ -103,7 +103,11 @@ class Run:
         if isinstance(end, events.Failed):
             return from_record(dict(end.error))
         state = status.read(self.folder)
-        return WorkerDied(f"the run {self.name} ended without a word", why=state.cause) if state.state == "failed" else None
+        return (
+            WorkerDied(f"the run {self.name} ended without a word", why=state.cause)
+            if state.state == "failed"
+            else None
+        )
 
     def wait(self, timeout: float | None = None) -> Run:
         """Wait for the end; `timeout` in seconds. A run that failed raises its error here."""
@@ -200,7 +204,7 @@ def train_here(params: Params, *, sinks: Iterable[fit.Sink] = (), root: str | os
 
 
 def train(params: Params) -> Run:
-    """Train, wait for the end and give back the run; in a notebook with its live view, elsewhere with lines on the terminal.
+    """Train to the end and give back the run; in a notebook with its live view, elsewhere with lines on the terminal.
 
     Raises:
         NbtrainError: the run failed; it is the run's own error.

@@ -73,7 +73,7 @@ def _warm_up() -> None:
                 importlib.import_module(name)
     with contextlib.suppress(Exception):
         _rehearse()
-    # what stands now stays: without this, each of the collections that a Trainer asks for looks through all of it (0.6 s)
+    # what stands now stays: without this, each collection that a Trainer asks for looks through it all (0.6 s)
     gc.collect()
     gc.freeze()
     with contextlib.suppress(OSError):

@@ -83,7 +83,9 @@ class Option:
     @property
     def choices(self) -> tuple[Any, ...]:
         """The values it may have, where they can be counted."""
-        return tuple(value for kind in self.kinds if typing.get_origin(kind) is Literal for value in typing.get_args(kind))
+        return tuple(
+            value for kind in self.kinds if typing.get_origin(kind) is Literal for value in typing.get_args(kind)
+        )
 
     @property
     def is_switch(self) -> bool:
@@ -112,10 +114,12 @@ class Params(BaseModel):
     """The parameters of a room. A subclass declares the fields; its methods, where it has several, stand in `trainer`.
 
     Raises (when made):
-        ParamError: a name that does not exist (with the nearest), a value out of its range, fields that exclude each other.
+        ParamError: a name that does not exist (with the nearest), a value out of range, fields that exclude each other.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True, protected_namespaces=()
+    )
 
     room: ClassVar[str] = ""  # the command: llm, text-classification ...
     _provenance: dict[str, Source] = PrivateAttr(default_factory=dict)
@@ -141,7 +145,7 @@ class Params(BaseModel):
 
     @classmethod
     def options(cls) -> dict[str, Option]:
-        """Each parameter by name: those of the class itself first, then its blocks', in the order in which it lists them."""
+        """By name: those of the class itself first, then its blocks', in the order in which they stand."""
         cached = cls.__dict__.get("_options")
         if cached is None:
             fields = cls.model_fields  # pydantic has those of the last block first
@@ -252,9 +256,14 @@ def _same(value: Any, default: Any) -> bool:
 def _read_field(name: str, item: FieldInfo) -> Option:
     extra = typing.cast("dict[str, Any]", item.json_schema_extra or {})
     bounds = {
-        bound: getattr(rule, bound) for rule in item.metadata for bound in ("ge", "gt", "le", "lt") if hasattr(rule, bound)
+        bound: getattr(rule, bound)
+        for rule in item.metadata
+        for bound in ("ge", "gt", "le", "lt")
+        if hasattr(rule, bound)
     }
-    return Option(name=name, type=item.annotation, default=item.default, help=item.description or "", bounds=bounds, **extra)
+    return Option(
+        name=name, type=item.annotation, default=item.default, help=item.description or "", bounds=bounds, **extra
+    )
 
 
 def _without_strangers(cls: type[Params], values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -79,7 +79,7 @@ def _start_on_windows(pid: int) -> str | None:
 
 def make_ready() -> None:
     """Set up this process for training on a CPU; before torch is imported, or the second half comes too late."""
-    # a thread that waits for another spins, by default for so long that two runs on one machine take ten times as long each
+    # a waiting thread spins, by default for so long that two runs on one machine take ten times as long each
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     _keep_freed_memory()
 
