@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from nbtrain.runs import launch
+from nbtrain.runs.folder import all_runs
+
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -38,12 +41,23 @@ class Lab:
 
     def __init__(self, page, address, folder):
         self.page, self.address, self.folder = page, address, folder
+        self.dialogs = []
+        page.on("dialog", self._dismiss)
 
-    def open(self, *sources, name="page.ipynb"):
-        """Open a notebook with these cells and wait for its kernel."""
-        (self.folder / name).write_text(notebook(*sources))
-        self.page.goto(f"{self.address}/lab/tree/{name}?token=t&reset")
-        self.wait_idle(60)
+    def open(self, *sources):
+        """Open a notebook with these cells, after one that loads the extension, and wait until that is done."""
+        (self.folder / "page.ipynb").write_text(notebook("%load_ext nbtrain", *sources))
+        self.show()
+        self.run(0)
+
+    def show(self):
+        """Load the page, or load it again."""
+        self.page.goto(f"{self.address}/lab/tree/{self.folder.name}/page.ipynb?token=t&reset")
+        self.wait_idle(90)
+
+    def _dismiss(self, dialog):
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
 
     def evaluate(self, body):
         """The value of a JavaScript function's body."""
@@ -106,6 +120,15 @@ class Lab:
         area = self.cell(index).locator(".jp-OutputArea")
         return "\n".join(area.all_inner_texts())
 
+    def runs(self):
+        """The run folders below the notebook's own."""
+        return all_runs(self.folder)
+
+    def save(self):
+        """Save the notebook and return the cells of the file."""
+        self.evaluate("return jupyterapp.commands.execute('docmanager:save').then(() => true);")
+        return json.loads((self.folder / "page.ipynb").read_text())["cells"]
+
     def picture(self, name):
         PICTURES.mkdir(exist_ok=True)
         self.page.screenshot(path=str(PICTURES / f"{name}.png"))
@@ -160,10 +183,24 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def lab(chromium, server):
-    address, folder = server
+def lab(chromium, server, request):
+    """A page of the shared server, with a folder and a kernel of its own; no run outlives the test."""
+    address, root = server
+    folder = root / request.node.name
+    folder.mkdir()
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     yield Lab(page, address, folder)
-    page.close()
     context.close()
+    for session in _ask(f"{address}/api/sessions"):
+        _ask(f"{address}/api/sessions/{session['id']}", "DELETE")
+    for run in all_runs(folder):
+        worker = launch.attach(run)
+        if worker is not None:
+            worker.kill()
+
+
+def _ask(address, method="GET"):
+    request = urllib.request.Request(address, method=method, headers={"Authorization": "token t"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read() or "null")

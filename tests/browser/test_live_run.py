@@ -1,136 +1,162 @@
-"""What a user sees in JupyterLab: the curve while it trains, the kernel free, the stop, the restart."""
+"""What a user sees while a run goes on: the curve grows, the kernel is free, a restart or a reload loses nothing."""
 
 import json
 import time
 
 import pytest
 
-SHORT = "run = %autotrain llm --trainer sft --epochs 2 --lr 1e-3 --batch-size 8"
-LONG = "%autotrain llm --trainer sft --epochs 200 --lr 1e-3 --batch-size 4 --eval-strategy steps --eval-steps 40 --save-strategy steps --save-steps 20"
-VIEW = "figure svg polyline, svg polyline, svg path.loss, svg path"
+pytestmark = pytest.mark.browser
+
+TINY = "llm --trainer sft --lr 1e-3 --batch-size 4 --max-samples 40 --max-seq-length 64 --sample-max-new-tokens 8"
+STEPS = "--epochs 100 --eval-strategy steps --eval-steps 10 --save-strategy steps --save-steps 10"
+LONG = f"{TINY} {STEPS} --max-steps 900"
 
 
-def points_drawn(lab, index):
-    """How much curve the cell shows: the length of all line data in its output."""
+def curve(lab, index):
+    """All line data in a cell's output."""
     return lab.evaluate(
-        f"""const area = document.querySelectorAll('.jp-Notebook .jp-Cell')[{index}];
-        const lines = [...area.querySelectorAll('.jp-OutputArea svg polyline, .jp-OutputArea svg path')];
-        return lines.map(line => (line.getAttribute('points') || line.getAttribute('d') || '').length).reduce((a, b) => a + b, 0);"""
+        f"""const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[{index}];
+        return [...cell.querySelectorAll('.jp-OutputArea svg path')].map(path => path.getAttribute('d')).join();"""
     )
 
 
-def stop_all(lab):
-    """End every run that a test left behind."""
-    for status in lab.folder.glob("runs/*/status.json"):
-        control = status.parent / "control"
-        control.mkdir(exist_ok=True)
-        (control / "stop").touch()
+def frames(lab, index):
+    """How many views of a run a cell shows."""
+    return lab.cell(index).locator(".jp-OutputArea .nbtrain").count()
 
 
-@pytest.fixture(autouse=True)
-def no_run_stays(lab):
-    yield
-    stop_all(lab)
-
-
-def test_the_curve_grows_while_the_cell_trains_and_one_output_stays(lab):
-    lab.open("%load_ext nbtrain", LONG + " --max-steps 120 --project-name grows", "print('after')")
-    lab.run(0)
-    lab.start(1)
-    lab.until(lambda: points_drawn(lab, 1) > 0, 60)
-    sizes = {points_drawn(lab, 1)}
-    end = time.time() + 60
-    while lab.kernel_status() == "busy" and time.time() < end:
-        sizes.add(points_drawn(lab, 1))
-        lab.page.wait_for_timeout(200)
-    assert len(sizes) >= 3, "the curve should be redrawn while it trains"
-    lab.wait_idle()
-    outputs = lab.outputs(1)
-    assert len(outputs) == 1
-    assert {"text/html", "image/png", "text/plain"} <= set(outputs[0]["data"])
-    assert len(json.dumps(outputs)) < 60_000
-    assert "finished" in lab.text(1)
-    lab.picture("finished-light")
-    lab.command("apputils:change-theme", "{theme: 'JupyterLab Dark'}")
-    lab.page.wait_for_timeout(1500)
-    lab.picture("finished-dark")
-    lab.command("apputils:change-theme", "{theme: 'JupyterLab Light'}")
-
-
-def test_another_cell_answers_within_a_second_during_a_background_run(lab):
-    lab.open("%load_ext nbtrain", f"run = {LONG} --background --project-name behind", "6 * 7", "run.status", "run.stop()")
-    lab.run(0)
-    lab.run(1)
-    lab.until(lambda: points_drawn(lab, 1) > 0, 60)
-    lab.run(3)
-    assert "running" in lab.text(3)
-    begin = time.time()
-    lab.run(2, seconds=5)
-    assert "42" in lab.text(2)
-    assert time.time() - begin < 1
-    lab.until(lambda: "prompt" in lab.text(1).lower(), 30)
-    lab.picture("background")
-    lab.run(4)
-    lab.until(lambda: "stopped" in lab.text(1), 30)
-
-
-def test_one_interrupt_stops_the_run_with_a_checkpoint_that_loads(lab):
-    lab.open(
-        "%load_ext nbtrain",
-        f"run = {LONG} --project-name halted",
-        "print(run.status, run.record.step)",
-        "from transformers import AutoModelForCausalLM\n"
-        "from nbtrain.runs.checkpoints import newest\n"
-        "model = AutoModelForCausalLM.from_pretrained(newest(run.folder))\nprint('loads', model.num_parameters())",
+def step_shown(lab, index):
+    """The step in the view, 0 before there is one."""
+    return lab.evaluate(
+        f"""const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[{index}];
+        const step = cell.querySelector('.jp-OutputArea .nbtrain .tiles')?.innerText.match(/([\\d,]+) of/);
+        return step ? Number(step[1].replace(',', '')) : 0;"""
     )
-    lab.run(0)
+
+
+def weakest_contrast(lab, index):
+    """The lowest contrast of any text in a cell's output with what is behind it, and that text."""
+    return lab.evaluate(
+        f"""const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[{index}];
+        const numbers = color => {{
+            const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number);
+            return [r, g, b, a];
+        }};
+        const light = rgb => {{
+            const [r, g, b] = rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+            return .2126 * r + .7152 * g + .0722 * b;
+        }};
+        const over = (top, share, below) => below.map((v, i) => share * top[i] + (1 - share) * v);
+        let weakest = [99, ''];
+        const texts = document.createTreeWalker(cell.querySelector('.nbtrain'), NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) {{
+            const text = texts.currentNode.data.trim(), own = texts.currentNode.parentElement;
+            if (!text || own.closest('style, svg title, desc') || !own.getClientRects().length) continue;
+            const chain = [];
+            for (let each = own; each; each = each.parentElement) chain.push(getComputedStyle(each));
+            let behind = [255, 255, 255], strength = 1;
+            for (const style of [...chain].reverse()) {{
+                const [r, g, b, a] = numbers(style.backgroundColor);
+                behind = over([r, g, b], a, behind);
+            }}
+            for (const style of chain) strength *= Number(style.opacity);
+            const [r, g, b, a] = numbers(own instanceof SVGElement ? chain[0].fill : chain[0].color);
+            const levels = [light(over([r, g, b], a * strength, behind)), light(behind)].sort((x, y) => y - x);
+            const ratio = (levels[0] + .05) / (levels[1] + .05);
+            if (ratio < weakest[0]) weakest = [ratio, text];
+        }}
+        return weakest;"""
+    )
+
+
+def test_the_curve_and_the_samples_come_while_it_trains_and_one_output_is_saved(lab):
+    lab.open(f"run = %autotrain {TINY} {STEPS} --max-steps 40 --project-name grows", "run.status, run.record.step")
     lab.start(1)
-    lab.until(lambda: points_drawn(lab, 1) > 0, 60)
-    lab.command("notebook:interrupt-kernel")
-    lab.wait_idle(30)
+    lab.until(lambda: "Samples at the start" in lab.text(1), 90)
+    curves, sampled = set(), set()
+    while lab.kernel_status() == "busy":
+        curves.add(curve(lab, 1))
+        sampled |= {line for line in lab.text(1).split("\n") if line.startswith("Samples at")}
+        lab.page.wait_for_timeout(100)
+    assert len(curves) >= 5, "the curve is redrawn while it trains"
+    assert len(sampled) >= 3, f"samples appear while it trains; seen: {sampled}"
+    assert frames(lab, 1) == 1
     lab.run(2)
-    assert lab.text(2).split()[0] == "stopped"
-    assert int(lab.text(2).split()[1]) > 0
-    lab.run(3)
-    assert "loads" in lab.text(3)
-    lab.picture("stopped")
+    assert "('finished', 40)" in lab.text(2)
+    (output,) = lab.save()[1]["outputs"]
+    assert set(output["data"]) == {"text/html", "image/png", "text/plain"}
+    assert len(json.dumps(output)) < 60_000
+    assert "40 of 40" in "".join(output["data"]["text/html"])
+    for theme in ("Dark", "Light"):
+        lab.command("apputils:change-theme", f"{{theme: 'JupyterLab {theme}'}}")
+        lab.page.wait_for_timeout(1500)
+        lab.picture(f"finished-{theme.lower()}")
+        ratio, text = weakest_contrast(lab, 1)
+        assert ratio >= 4.5, f"{text!r} has a contrast of {ratio:.2f} in the {theme} theme"
 
 
-def test_after_a_kernel_restart_attach_shows_the_whole_curve_and_the_run_goes_on(lab):
+def test_the_kernel_is_free_during_a_background_run_and_a_reloaded_page_finds_it_again(lab):
     lab.open(
-        "%load_ext nbtrain",
-        f"{LONG} --background --project-name survivor",
-        "%load_ext nbtrain\nrun = %autotrain attach survivor --background\nprint(run.status, run.record.step)",
-        "print(run.status, run.record.step)",
+        f"run = %autotrain {LONG} --background --project-name behind",
+        "6 * 7",
+        "again = %autotrain attach behind --background",
+        "%autotrain stop behind",
+        "run.wait(60).status",
     )
-    lab.run(0)
     lab.run(1)
-    lab.until(lambda: points_drawn(lab, 1) > 0, 60)
+    lab.until(lambda: step_shown(lab, 1) > 3, 90)
+    begin = time.monotonic()
+    lab.run(2, seconds=10)
+    assert time.monotonic() - begin < 1, "another cell answers within a second"
+    assert "42" in lab.text(2)
+    before = step_shown(lab, 1)
+    lab.until(lambda: step_shown(lab, 1) > before, 30)
+    assert len(lab.outputs(1)) == 1
+    lab.save()
+    lab.show()
+    assert frames(lab, 1) == 1, "the page shows what was saved"
+    lab.run(3)
+    before = lab.until(lambda: step_shown(lab, 3), 30)
+    lab.until(lambda: step_shown(lab, 3) > before, 30)
+    lab.run(4)
+    lab.until(lambda: "stopped" in lab.text(3), 60)
+    lab.run(5)
+    assert "'stopped'" in lab.text(5)
+
+
+def test_a_run_outlives_its_kernel_and_is_attached_stopped_and_resumed_on_one_curve(lab):
+    lab.open(
+        f"%autotrain {LONG} --background --project-name survivor",
+        "%load_ext nbtrain",
+        "run = %autotrain attach survivor --background",
+        "%autotrain stop survivor",
+        "state, stopped_at = run.wait(60).status, run.record.step\n(state, stopped_at)",
+        "run = %autotrain resume survivor --background",
+        "steps = list(run.history.index)\nsteps == sorted(set(steps)), min(steps) <= 2, max(steps) > stopped_at",
+        "%autotrain stop survivor",
+    )
+    lab.run(1)
+    before = lab.until(lambda: step_shown(lab, 1) > 12 and step_shown(lab, 1), 90)
     lab.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();")
     lab.page.wait_for_timeout(1000)
     lab.wait_idle(60)
     lab.run(2)
-    state, step = lab.text(2).split()[:2]
-    assert state == "running"
-    assert points_drawn(lab, 2) > 0
-    lab.page.wait_for_timeout(3000)
     lab.run(3)
-    assert lab.text(3).split()[0] == "running"
-    assert int(lab.text(3).split()[1]) > int(step)
+    attached = lab.until(lambda: step_shown(lab, 3), 30)
+    assert attached >= before and "running" in lab.text(3)
+    assert curve(lab, 3).count(",") > 12, "the whole curve is there, not what came after"
+    lab.until(lambda: step_shown(lab, 3) > attached, 30)
     lab.picture("attached")
-
-
-def test_tab_after_two_letters_of_a_flag_offers_it(lab):
-    lab.open("%load_ext nbtrain", "%autotrain llm --tr")
-    lab.run(0)
-    lab.select(1)
-    lab.command("notebook:enter-edit-mode")
-    lab.page.wait_for_timeout(300)
-    lab.page.keyboard.press("End")
-    lab.command("completer:invoke-notebook")
-    lab.until(lambda: "--trainer" in " ".join(lab.page.locator(".jp-Completer").all_inner_texts() + [source(lab, 1)]), 15)
-    lab.picture("completion")
-
-
-def source(lab, index):
-    return lab.evaluate(f"return jupyterapp.shell.currentWidget.content.widgets[{index}].model.sharedModel.getSource();")
+    lab.run(4)
+    assert "asked to stop" in lab.text(4)
+    lab.run(5, 90)
+    assert "'stopped'" in lab.text(5)
+    stopped = step_shown(lab, 3)
+    lab.run(6)
+    lab.until(lambda: step_shown(lab, 6) > stopped, 90)
+    lab.run(7)
+    assert "(True, True, True)" in lab.text(7)
+    assert len(lab.outputs(6)) == 1
+    lab.picture("resumed")
+    lab.run(8)
+    lab.until(lambda: "stopped" in lab.text(6), 60)
