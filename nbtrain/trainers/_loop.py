@@ -62,7 +62,6 @@ def arguments(
         evaluate: whether there are held-out rows.
     """
     steps = planned_steps(params, rows)
-    goes_on = begins_at(params, run) is not None
     fused = params.optimizer == "adamw_torch" and device.kind in ("cpu", "cuda")
     return {
         "output_dir": str(run.folder.checkpoints),
@@ -90,7 +89,6 @@ def arguments(
         "logging_nan_inf_filter": params.on_nan == "skip",
         "eval_strategy": params.eval_strategy if evaluate else "no",
         "eval_steps": params.eval_steps or params.save_steps,
-        "eval_on_start": evaluate and params.eval_strategy != "no" and not goes_on,
         "save_strategy": params.save_strategy,
         "save_steps": params.save_steps,
         "save_total_limit": None,  # ours deletes none before the next one is verified

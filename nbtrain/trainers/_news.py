@@ -84,6 +84,9 @@ class News:
         self.guard.judge()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 1 < state.max_steps and args.eval_strategy != "no":
+            # how good the model was to begin with; after this step, not before it: the curve begins seconds earlier
+            control.should_evaluate = True
         asked, every = self.run.requests(), self.params.sample_every_n_steps if self.take else 0
         if "sample" in asked or (every and state.global_step % every == 0):
             self._sample(state.global_step)
@@ -113,7 +116,8 @@ class News:
         self.values = {name: float(value) for name, value in named.items() if name not in _TIMINGS}
         self.run.emit(Evaluated(step=state.global_step, epoch=state.epoch, values=self.values))
         control.should_training_stop |= self._no_better()
-        if state.global_step and not self.params.sample_every_n_steps:
+        first = state.global_step == 1 < state.max_steps  # before that step it wrote the same
+        if not (first or self.params.sample_every_n_steps):
             self._sample(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

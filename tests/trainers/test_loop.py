@@ -37,6 +37,7 @@ def test_a_run_tells_its_story_in_order(trained):
     run = trained(epochs=2)
     kinds = [event.kind for event in run.events if event.kind != "logged"]
     assert kinds == ["started", "sampled", "evaluated", *["evaluated", "sampled", "saved"] * 2]
+    assert [event.step for event in of(run, "evaluated")] == [1, 10, 20]
     assert [event.step for event in of(run, "logged")] == list(range(1, 21))
     assert of(run, "started")[0].total_steps == 20
     assert of(run, "started")[0].facts["rows"] == 40
@@ -133,7 +134,7 @@ def test_only_so_many_checkpoints_are_kept(trained):
 
 def test_a_stop_does_not_wait_for_an_evaluation(trained):
     run = trained(asked={4: "stop"})
-    assert [event.step for event in of(run, "evaluated")] == [0]
+    assert [event.step for event in of(run, "evaluated")] == [1]
     assert run.events[-1].kind == "saved"
     assert run.values["steps"] == 5
 
