@@ -1,5 +1,6 @@
 """The one place where a parameter is described: magic, CLI, panel, check, sweep, export and docs all read it here."""
 
-from nbtrain.params.base import Option, Params, option
+from nbtrain.params.base import Params
+from nbtrain.params.options import Option, option
 
 __all__ = ["Option", "Params", "option"]

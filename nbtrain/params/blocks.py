@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, model_validator
 
-from nbtrain.params.base import Location, option
+from nbtrain.params.options import Location, option
 
 
 def _source(value: Any) -> Any:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from nbtrain.errors import ParamError, nearest
-from nbtrain.params.base import Option, Params
+from nbtrain.params.base import Params
+from nbtrain.params.options import Option
 
 WIDTH = 100
 _LEFT = 36  # columns of a flag and its value

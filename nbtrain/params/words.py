@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nbtrain.errors import ParamError, nearest
-from nbtrain.params.base import Option, Params
+from nbtrain.params.base import Params
+from nbtrain.params.options import Option
 from nbtrain.params.tokens import Words, is_flag, needless, quote, split, take
 from nbtrain.redact import redact
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from nbtrain.errors import ParamError, RunError
-from nbtrain.params.base import Params, option
+from nbtrain.params import Params, option
 from nbtrain.runs import folder
 from nbtrain.runs.folder import RunFolder
 
