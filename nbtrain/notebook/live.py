@@ -80,9 +80,12 @@ class Live:
             return True
         # the status first: an end that it tells is in the journal already
         now = status.read(self.folder)
-        self._over = now.state in status.ENDED
         if now.state == "failed":
-            launch.attach(self.folder)  # a process that died without a word gets its last event written
+            dying = launch.attach(self.folder)  # a process that died without a word gets its last event written
+            if dying is not None and status.stored(self.folder).state not in status.ENDED:
+                return False  # a zombie for a moment; its exit code, and so the cause, comes with the next look
+            now = status.read(self.folder)  # the user may have ended it: then it is stopped
+        self._over = now.state in status.ENDED
         try:
             self._take(now, final=self._over)
         except Exception:

@@ -31,6 +31,7 @@ _READ_ON_IMPORT = re.compile(
     r"|MKL_|OPENBLAS|GOTO|LD_|MALLOC_|XDG_|HOME$|PATH$|TMPDIR$|LANG$|LC_|NBTRAIN_)"
 )
 _POLL_SECONDS = 0.05
+_DEATH_SECONDS = 10.0  # a process with much memory takes its time to give it back
 
 
 class Worker:
@@ -84,6 +85,7 @@ class Worker:
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+        self.wait(_DEATH_SECONDS)  # whoever looks first writes the end, and only here it is known that it was asked for
 
     def cause(self) -> str:
         """How it ended, in words; '' while it runs."""
