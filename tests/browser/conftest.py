@@ -68,7 +68,9 @@ class Lab:
         self.evaluate(f"jupyterapp.commands.execute('{name}', {arguments});")
 
     def kernel_status(self):
-        return self.evaluate("return window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status ?? 'none';")
+        return self.evaluate(
+            "return window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status ?? 'none';"
+        )
 
     def wait_idle(self, seconds=60):
         self.until(lambda: self.kernel_status() == "idle", seconds)
@@ -107,8 +109,12 @@ class Lab:
 
     def outputs(self, index):
         """The cell's outputs as they would be saved."""
+        return self.evaluate(f"return jupyterapp.shell.currentWidget.content.widgets[{index}].model.outputs.toJSON();")
+
+    def source(self, index):
+        """The cell's text, as it stands in the editor."""
         return self.evaluate(
-            f"return jupyterapp.shell.currentWidget.content.widgets[{index}].model.outputs.toJSON();"
+            f"return jupyterapp.shell.currentWidget.content.widgets[{index}].model.sharedModel.getSource();"
         )
 
     def cell(self, index):
@@ -163,7 +169,12 @@ def server(tmp_path_factory):
     (home / "labconfig").mkdir()
     disabled = {"@jupyterlab/apputils-extension:announcements": True}  # its question would lie over what is looked at
     (home / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
-    environment = {**os.environ, "HOME": str(home), "JUPYTER_CONFIG_DIR": str(home), "IPYTHONDIR": str(home / "ipython")}
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "JUPYTER_CONFIG_DIR": str(home),
+        "IPYTHONDIR": str(home / "ipython"),
+    }
     environment.pop("CI", None)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", "--allow-root"]
     settings = [f"--port={port}", "--IdentityProvider.token=t", "--LabApp.news_url=", f"--ServerApp.root_dir={folder}"]
