@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,7 +104,8 @@ def materialise(value: Any, folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     making = folder / f"{name}.parquet.{os.getpid()}"
     try:
-        _as_dataset(value, what, making.with_suffix(".arrow")).to_parquet(str(making))
+        with _without_bars():
+            _as_dataset(value, what, making.with_suffix(".arrow")).to_parquet(str(making))
         making.replace(folder / f"{name}.parquet")
     except DataError:
         raise
@@ -115,6 +117,21 @@ def materialise(value: Any, folder: Path, name: str) -> Path:
         making.unlink(missing_ok=True)
         making.with_suffix(".arrow").unlink(missing_ok=True)
     return folder / f"{name}.parquet"
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """No progress bars of datasets inside: one would be a second output of the cell, and a widget that is not saved."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def _as_dataset(value: Any, what: str, path: Path) -> Dataset:
