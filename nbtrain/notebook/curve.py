@@ -13,7 +13,7 @@ Point = tuple[float, float]
 Stroke = list[Point]
 """Points that are joined by a line; where a value is not a number one stroke ends and the next begins."""
 
-BUCKETS = 200  # about three pixels each; with a minimum and a maximum, at most 400 points a series
+BUCKETS = 160  # about four pixels each; with a minimum and a maximum, at most 320 points a series
 _MEMORY = 0.04  # of the whole length: how far back the smooth line looks
 _NO_LOSS = ("learning_rate", "grad_norm", "epoch", "_per_second", "memory", "tokens")
 
