@@ -50,8 +50,10 @@ def frame(
     """
     curves = (curves or Curves()).update(record)
     told = summarise(record, status, now, curves)
+    # JupyterLab and nbconvert would set what stands between two dollar signs as mathematics, links of its own and all
     return fill(
-        '<div class="nbtrain"><style>$style</style>$header$bar$outcome$tiles$chart$table$samples$notices</div>',
+        '<div class="nbtrain mathjax_ignore tex2jax_ignore"><style>$style</style>'
+        "$header$bar$outcome$tiles$chart$table$samples$notices</div>",
         style=_STYLE,
         header=_header(told, name),
         bar=_bar(told),

@@ -117,6 +117,14 @@ class Lab:
             f"return jupyterapp.shell.currentWidget.content.widgets[{index}].model.sharedModel.getSource();"
         )
 
+    def complete(self, index):
+        """Press Tab at the end of a cell's text."""
+        self.select(index)
+        self.command("notebook:enter-edit-mode")
+        self.page.wait_for_timeout(200)
+        self.page.keyboard.press("Control+End")
+        self.page.keyboard.press("Tab")
+
     def cell(self, index):
         """The cell's element on the page."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)

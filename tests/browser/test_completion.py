@@ -9,12 +9,8 @@ FRAMES = "import pandas\nquestions = pandas.DataFrame({'asked': ['a'], 'answered
 
 def offered(lab, index):
     """What the cell offers, or has put in where there is one thing only, after Tab at the end of its text."""
-    lab.select(index)
-    lab.command("notebook:enter-edit-mode")
-    lab.page.wait_for_timeout(200)
-    lab.page.keyboard.press("Control+End")
     before = lab.source(index)
-    lab.page.keyboard.press("Tab")
+    lab.complete(index)
     items = lab.page.locator(".jp-Completer:visible .jp-Completer-match")
     lab.until(lambda: items.count() or lab.source(index) != before, 30)
     words = items.all_inner_texts() or [lab.source(index)]
