@@ -49,6 +49,7 @@ class ActiveRun:
         self._journal = journal
         self._sinks = list(sinks)
         self._control = Control(folder)
+        self._waiting: set[str] = set()
         self._told = 0.0  # when the status was written last, on the monotonic clock
 
     def emit(self, event: Event) -> None:
@@ -81,12 +82,17 @@ class ActiveRun:
 
     def requests(self) -> set[str]:
         """What was asked since the last call, of stop, save and sample. A stop stays asked."""
-        asked = self._control.take()
+        asked, self._waiting = self._waiting | self._control.take(), set()
         if not self.stopped and "stop" in asked:
             self.stopped = "asked to stop"
         if not self.stopped and self.deadline is not None and time.time() >= self.deadline:
             self.stopped = "the time is up (--max-minutes)"
         return asked | {"stop"} if self.stopped else asked
+
+    def stop_asked(self) -> bool:
+        """Whether a stop was asked; a save or a sample that was asked too waits for `requests`."""
+        self._waiting = self.requests()
+        return bool(self.stopped)
 
     def _update_status(self, event: Event) -> None:
         changes: dict[str, object] = {} if event.step is None else {"step": event.step}

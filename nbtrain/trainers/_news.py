@@ -109,7 +109,7 @@ class News:
             self.run.emit(Logged(step=state.global_step, epoch=state.epoch, values=values))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> None:
-        if "stop" in self.run.requests():  # asked in the middle of it: what it has measured is not the whole
+        if self.run.stop_asked():  # asked in the middle of it: what it has measured is not the whole
             self.stopping = control.should_training_stop = control.should_save = True
             return
         named = {name.removeprefix("eval_"): value for name, value in metrics.items() if name.startswith("eval_")}
@@ -133,7 +133,7 @@ class News:
             return
         with self.clock.aside():
             samples = self.take(step)
-            if "stop" not in self.run.requests():  # a stop cuts the writing short, and half a sample says nothing
+            if not self.run.stop_asked():  # a stop cuts the writing short, and half a sample says nothing
                 self.run.emit(Sampled(step=step, samples=samples, label=label))
 
     def _make_room(self, control: Any) -> None:

@@ -130,3 +130,12 @@ def test_a_stop_is_asked_when_the_time_is_up(run, journal):
     alive.deadline = time.time() - 1
     assert alive.requests() == {"stop"}
     assert "time is up" in alive.stopped
+
+
+def test_a_look_for_a_stop_loses_no_other_request(run, journal):
+    alive = ActiveRun(run, journal)
+    control.ask(run, "save")
+    assert not alive.stop_asked()
+    control.ask(run, "stop")
+    assert alive.stop_asked() and alive.stop_asked()
+    assert alive.requests() == {"save", "stop"}

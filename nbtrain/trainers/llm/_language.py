@@ -90,7 +90,7 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
     load.save(model, tokenizer, run.folder.model, params)
     if not run.stopped:
         run.stage("opening the saved model")
-        load.verify(run.folder.model)
+        load.verify(run.folder.model, trust_remote_code=params.trust_remote_code)
     return values
 
 
@@ -143,7 +143,7 @@ def _mean_over_tokens(
             if trained:
                 total += trainer.compute_loss(trainer.model, batch).double().cpu() * trained
                 count += trained
-            if "stop" in run.requests():
+            if run.stop_asked():
                 break
     loss = total / count if count else torch.tensor(float("nan"))
     metrics = {"loss": loss.item(), "perplexity": loss.exp().item()}
@@ -156,7 +156,7 @@ def _take(
 ) -> tuple[dict[str, str], ...]:
     """What the model writes after each prompt, beside what the data says."""
     with _flat.padded_attention(model):
-        written = generate(model, tokenizer, prompts, Manner.of(params), stopped=lambda: "stop" in run.requests())
+        written = generate(model, tokenizer, prompts, Manner.of(params), stopped=run.stop_asked)
     return tuple(
         {"prompt": prompt.text, "output": output, **({"expected": prompt.expected} if prompt.expected else {})}
         for prompt, output in zip(prompts, written, strict=True)
