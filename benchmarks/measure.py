@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Ours, Peer = TypeVar("Ours"), TypeVar("Peer")
+Figures = list[float]
+
+FEWEST = 3  # pairs of an A/A run
+BOUND = 0.05  # spread of an A/A run above which a comparison says nothing
+
+HEAD = f"{'goal':<44} {'ours':>9} {'peer':>9} {'unit':<9} {'ratio':>7}  {'target':<8} {'spread':>7} {'n':>3}"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One goal's outcome: medians of both arms, their ratio, and how far the arms spread.
+    """One comparison.
 
-    spread: (largest - smallest) / median of our arm's runs.
+    ours, peer: medians. ratio: median of the ratios pair by pair, ours to the peer's. spread: of the A/A run, see
+    `spread`; of nothing measured in time, 0. bound: the spread above which the line is void.
     """
 
     goal: str
@@ -19,29 +30,58 @@ class Line:
     peer: float
     unit: str
     ratio: float
+    target: str
     spread: float
     count: int
-    target: str
     note: str = ""
+    bound: float = BOUND
+
+    def noted(self, note: str) -> Line:
+        """The same with a note."""
+        return dataclasses.replace(self, note=note)
 
     def __str__(self) -> str:
-        figures = f"{self.ours:10.4g} {self.peer:10.4g} {self.unit:<12} ratio {self.ratio:7.3f} ({self.target})"
-        return f"{self.goal:<34} {figures} spread {self.spread:5.1%} n={self.count} {self.note}"
+        void = f"VOID: the A/A run spreads more than {self.bound:.0%}; " if self.spread > self.bound else ""
+        told = f"\n{'':4}{void}{self.note}" if void or self.note else ""
+        figures = f"{self.ours:>9.4g} {self.peer:>9.4g} {self.unit:<9} {self.ratio:>7.3f}  {self.target:<8}"
+        return f"{self.goal:<44} {figures} {self.spread:>7.1%} {self.count:>3}{told}"
 
 
-HEAD = f"{'goal':<34} {'ours':>10} {'peer':>10}"
-
-
-def alternate(ours: Callable[[], float], peer: Callable[[], float], count: int) -> tuple[list[float], list[float]]:
-    """`count` figures of each arm after one run of each that is not counted."""
-    ours(), peer()
+def alternate(ours: Callable[[], Ours], peer: Callable[[], Peer], count: int) -> tuple[list[Ours], list[Peer]]:
+    """`count` measurements of each arm, in turn."""
     pairs = [(ours(), peer()) for _ in range(count)]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def line(goal: str, ours: list[float], peer: list[float], *, unit: str, target: str, note: str = "") -> Line:
-    """The outcome of two arms; the ratio is the median of the pairwise ratios, ours over the peer's."""
-    middle = statistics.median(ours)
-    ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
-    spread = (max(ours) - min(ours)) / middle
-    return Line(goal, middle, statistics.median(peer), unit, ratio, spread, len(ours), target, note)
+def ratios(ours: Sequence[float], peer: Sequence[float]) -> Figures:
+    """Pair by pair, ours to the peer's."""
+    return [one / other for one, other in zip(ours, peer, strict=True)]
+
+
+def spread(figures: Figures) -> float:
+    """The distance of the quartiles, by the median."""
+    low, _, high = statistics.quantiles(figures, n=4, method="inclusive")
+    return (high - low) / statistics.median(figures)
+
+
+def same(arm: Callable[[], float], count: int = FEWEST) -> float:
+    """The spread of an arm against itself, after one run that warms files and caches."""
+    arm()
+    return spread(ratios(*alternate(arm, arm, max(count, FEWEST))))
+
+
+def line(goal: str, ours: Figures, peer: Figures, **given: object) -> Line:
+    """The comparison of what `alternate` gave; `given`: the other fields of Line."""
+    found = ratios(ours, peer)
+    middle = statistics.median
+    return Line(goal, middle(ours), middle(peer), ratio=middle(found), count=len(found), **given)  # type: ignore[arg-type]
+
+
+def compare(  # noqa: PLR0913
+    goal: str, ours: Callable[[], float], peer: Callable[[], float], *, count: int, unit: str, target: str,
+    note: str = "", bound: float = BOUND,
+) -> Line:  # fmt: skip
+    """The peer's arm against itself, then ours against it; `count` pairs each."""
+    noise = same(peer, count)
+    ours()
+    return line(goal, *alternate(ours, peer, count), unit=unit, target=target, spread=noise, note=note, bound=bound)
