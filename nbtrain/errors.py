@@ -39,11 +39,13 @@ class NbtrainError(Exception):
     def lines(self) -> list[str]:
         """The error as it stands on a screen: the sentence first, then its parts, each with its name."""
         parts = (("where", self.where), ("why", self.why), ("what to do", self.fix))
-        return [self.what, *(f"{name}: {text}" for name, text in parts if text)]
+        told = [self.what, *(f"{name}: {text}" for name, text in parts if text)]
+        # a front end obeys escapes, and a notebook saves the text
+        return [redact(visible(line)) for line in told]
 
     def _render_traceback_(self) -> list[str]:
-        # IPython 7.34, 8 and 9 ask an exception for this before they draw its frames; a front end obeys escapes in it
-        name, first, *rest = type(self).__name__, *(redact(visible(line)) for line in self.lines())
+        # IPython 7.34, 8 and 9 ask an exception for this before they draw its frames
+        name, first, *rest = type(self).__name__, *self.lines()
         return [f"{name}: {first}", *(f"  {line}" for line in rest)]
 
     def record(self) -> dict[str, str]:

@@ -37,6 +37,7 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
     """
     from nbtrain.data import read
 
+    _remember(params.secrets())
     claimed = folder.claim(params.project_name, params.room, params.method, root)
     source = getattr(params, "data_path", None)
     if source is not None and not isinstance(source, str):
@@ -73,9 +74,7 @@ def fit(
         How it ended: "finished", "stopped" or "failed". What the room raises is a `failed` event, not raised here.
     """
     process.make_ready()
-    redact.remember_environment()
-    for secret in (secrets or {}).values():
-        redact.remember(secret)
+    _remember(secrets or {})
     with folder.lock(run), Journal(run.events) as journal, status.Heartbeat(run):
         active = ActiveRun(run, journal, sinks=tuple(sinks))
         began = time.time()
@@ -98,6 +97,13 @@ def fit(
                 seconds = round(time.time() - began, 3)
                 active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
     return status.read(run).state
+
+
+def _remember(secrets: Mapping[str, str]) -> None:
+    """From here on no text of this process shows them, nor what the environment holds."""
+    redact.remember_environment()
+    for secret in secrets.values():
+        redact.remember(secret)
 
 
 def _train(params: Params, active: ActiveRun, resume: bool) -> Mapping[str, float]:

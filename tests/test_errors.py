@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbtrain import errors
+from nbtrain import errors, redact
 from nbtrain.errors import KINDS, DataError, MissingExtra, NbtrainError, ParamError, TrainingError, from_record, nearest
+from nbtrain.plain import visible
 
 
 def test_an_error_shows_its_sentence_first_and_each_part_with_its_name():
@@ -53,7 +54,7 @@ def test_an_error_is_caught_as_what_python_calls_it():
 def test_any_record_gives_an_error_that_can_be_shown(record):
     error = from_record(record)
     assert isinstance(error, NbtrainError)
-    assert record.get("what", "") in str(error)
+    assert visible(record.get("what", "")) in str(error)
 
 
 def test_an_unknown_kind_is_named():
@@ -72,3 +73,11 @@ def test_an_error_keeps_its_parts_between_processes():
 )
 def test_the_nearest_word_is_offered_where_one_is_near(word, told):
     assert nearest(word, ["epochs", "batch_size", "lr"]) == told
+
+
+def test_a_secret_and_an_escape_are_neither_drawn_nor_saved(monkeypatch):
+    monkeypatch.setattr(redact, "_known", {"canary-0123456789"})
+    error = DataError("no canary-0123456789", why="\x1b[31mred")
+    for text in (str(error), *error._render_traceback_()):
+        assert "canary" not in text and "\x1b" not in text
+    assert "no [secret]" in str(error) and "\\x1b[31mred" in str(error)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
 from nbtrain.errors import NbtrainError, ParamError, RunError
+from nbtrain.redact import remember_environment
 
 if TYPE_CHECKING:
     from nbtrain.notebook.live import Live
@@ -117,6 +118,7 @@ class AutotrainMagics(Magics):
         from nbtrain import verbs
         from nbtrain.params import words
 
+        remember_environment()  # a variable of it may be in what the user wrote, and so in an error
         tokens, silent = words.split(line, self.shell.user_ns)
         verb = verbs.known(tokens[0]) if tokens and tokens[0] != "--help" else "help"
         kind = verb if verb in verbs.VERBS else "room"
