@@ -135,10 +135,10 @@ class Run:
 
     @cached_property
     def model(self) -> Any:
-        """The trained model, loaded on first use."""
+        """The trained model, on the device that a run would use, loaded on first use."""
         from nbtrain.models import load
 
-        return load.saved_model(os.fspath(self))
+        return load.saved_model(os.fspath(self)).to(load.device().kind)
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,20 @@ def _mend_generation(model: Any) -> None:
         model.generation_config.do_sample = True
 
 
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """transformers draws a bar for each model it opens: in a cell that is an output, dead once the file is saved."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
 def saved_model(path: str | os.PathLike[str], *, trust_remote_code: bool = False) -> Any:
     """A saved model or adapter, on the CPU, as plain transformers and peft open it.
 
@@ -71,7 +87,7 @@ def saved_model(path: str | os.PathLike[str], *, trust_remote_code: bool = False
     from transformers import AutoModelForCausalLM
 
     place = resolve(os.fspath(path))
-    with faults.in_words(place, "model"):
+    with faults.in_words(place, "model"), _without_bars():
         return AutoModelForCausalLM.from_pretrained(
             place, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code
         ).eval()
