@@ -111,17 +111,17 @@ def test_what_a_model_writes_and_an_error_says_stays_text(lab):
 
 
 def test_rows_columns_and_a_project_name_of_markup_stay_text_in_a_real_run(lab):
+    tell(lab.folder, "told", "harmless")
     safe = [text for text in PAYLOADS if "/" not in text and text.isprintable()]
     rows = [{safe[0]: text, safe[1]: text, safe[2]: "unused"} for text in PAYLOADS]
-    plain = [{"asked": f"harmless {n}", "answered": "harmless", "unused": "unused"} for n in range(len(PAYLOADS))]
-    (lab.folder / "texts.json").write_text(json.dumps([rows, plain, safe]))
-    cell = "%%autotrain llm {short}\ndata = {rows}\nproject_name = {name}\ncolumn_mapping = {mapping}"
+    (lab.folder / "texts.json").write_text(json.dumps([rows, safe]))
+    cell = f"%%autotrain llm {SHORT}\ndata = rows\nproject_name = name\ncolumn_mapping = "
     lab.open(
-        "import json\nrows, plain, (name, other, *_) = json.load(open('texts.json'))\n"
-        "harmless, mapping = {'prompt': 'asked', 'response': 'answered'}, {'prompt': name, 'response': other}",
-        cell.format(short=SHORT, rows="plain", name="'harmless'", mapping="harmless"),
-        cell.format(short=SHORT, rows="rows", name="name", mapping="mapping"),
-        cell.format(short=SHORT, rows="rows", name="name", mapping="harmless"),
+        "import json\nrows, (name, other, *_) = json.load(open('texts.json'))\n"
+        "given, wrong = {'prompt': name, 'response': other}, {'prompt': 'asked'}",
+        "%autotrain show told",
+        cell + "given",
+        cell + "wrong",
         "%autotrain llm --df row",
         "%autotrain runs",
         "%autotrain check llm --trainer sft --df rows --on-bad-rows skip",
@@ -130,12 +130,11 @@ def test_rows_columns_and_a_project_name_of_markup_stay_text_in_a_real_run(lab):
     for index in range(1, 8):
         lab.run(index, 120)
     (harmless,), (view,) = tags(lab, 2), tags(lab, 3)
-    assert set(view) == set(harmless), "the axes differ, and so the number of their ticks"
+    assert set(view) <= set(harmless)
     for index in range(3, 8):
         assert safe[0] in lab.text(index)
     assert "finished" in lab.text(3) and "failed" in lab.text(4)
-    lab.complete(8)
-    lab.page.wait_for_timeout(1000)
     lab.picture("markup-rows")
+    assert any("onerror" in offer for offer in lab.complete(8))
+    lab.page.wait_for_timeout(1000)
     assert_only_text(lab)
-    assert lab.page.locator(".jp-Completer:visible img").count() == 0

@@ -25,21 +25,26 @@ def views(lab):
     ]
 
 
-def test_a_run_is_one_output_wherever_it_is_shown_and_none_behind_a_semicolon(lab):
+def test_a_run_is_one_output_wherever_it_is_shown_with_and_without_a_semicolon(lab):
     lab.open(
-        f"%autotrain {SHORT} --project-name last",
+        "rows = [{'prompt': f'What is {n}?', 'response': 'A number.'} for n in range(30)]",
+        f"%autotrain {SHORT} --df rows --project-name last",
         "run = %autotrain show last",
         "run",
         "run = %autotrain show last;",
         "display(run)",
         "print(run)",
-        f"%autotrain {SHORT} --project-name quiet;",
+        "%autotrain show last;",
         "run, 1",
+        "%autotrain check llm --trainer sft --df rows",
+        f"run = %autotrain {SHORT} --project-name quiet\nrun",
     )
-    for index in range(1, 9):
+    for index in range(1, 12):
         lab.run(index, 90)
-    assert views(lab) == [(0, 0), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1, 0), (1, 1), (1, 0)]
-    assert "Run('last': finished, step 2)" in lab.text(6)
+    one, text = (1, 1), (1, 0)
+    assert views(lab)[2:] == [one, one, one, one, one, text, one, text, text, one]
+    assert "Run('last': finished, step 2)" in lab.text(7)
+    assert "30 rows" in lab.text(10) and lab.outputs(10)[0]["name"] == "stdout"
 
 
 def test_a_failure_is_one_screen_with_what_where_why_and_what_to_do(lab):
@@ -71,15 +76,3 @@ def test_a_failure_is_one_screen_with_what_where_why_and_what_to_do(lab):
     ]
     assert "42" in lab.text(5), "the kernel goes on"
     lab.picture("failure")
-
-
-def test_only_the_view_is_left_of_a_run_on_a_variable_and_only_text_of_a_check(lab):
-    lab.open(
-        "rows = [{'prompt': f'What is {n}?', 'response': 'A number.'} for n in range(30)]",
-        f"%autotrain {SHORT} --df rows",
-        "%autotrain check llm --trainer sft --df rows",
-    )
-    for index in range(1, 4):
-        lab.run(index, 90)
-    assert views(lab) == [(0, 0), (0, 0), (1, 1), (1, 0)]
-    assert lab.outputs(3)[0]["name"] == "stdout"
