@@ -102,7 +102,7 @@ def trl(task: Task, folder: Path, threads: int) -> Outcome:
 def autotrain(task: Task, folder: Path, threads: int) -> Outcome:
     """AutoTrain's command with its defaults, but for the batch, which is 8 full blocks, and no accumulation.
 
-    It packs across documents: other batches, so its losses are its own. Without OMP_NUM_THREADS it would take one thread.
+    It packs across documents: other batches, so its losses are its own. Without OMP_NUM_THREADS it takes one thread.
     """
     program = peer_program()
     assert program is not None
@@ -124,9 +124,7 @@ def autotrain(task: Task, folder: Path, threads: int) -> Outcome:
     if len(told) < 3 or not (folder / "model.safetensors").exists():
         raise RuntimeError("AutoTrain did not train")
     full = told[:-1]  # the last batch may be smaller
-    return Outcome(
-        [loss for _, loss in told], full[-1][0] - full[0][0], (len(full) - 1) * BATCH * 1024, peak, folder
-    )
+    return Outcome([loss for _, loss in told], full[-1][0] - full[0][0], (len(full) - 1) * BATCH * 1024, peak, folder)
 
 
 def watched(
@@ -148,7 +146,13 @@ def watched(
         **os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **more,
     }  # fmt: skip
     child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, cwd=place
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
+        cwd=place,
     )
     assert child.stdout is not None
     peaks = [0.0]

@@ -25,7 +25,8 @@ def measure() -> Iterator[Line]:
     """Bytes and milliseconds a refresh, and the size of what the notebook keeps."""
     short, long = refreshes(SHORT), refreshes(LONG)
     unit = {"spread": 0.0, "count": REFRESHES}
-    yield Line("5 bytes a refresh, 100,000 / 100 events", long[0], short[0], "bytes", long[0] / short[0], "<= 1.1", **unit)
+    ratio = long[0] / short[0]
+    yield Line("5 bytes a refresh, 100,000 / 100 events", long[0], short[0], "bytes", ratio, "<= 1.1", **unit)
     yield Line("5 largest frame / 30 kB", long[1], 30_000, "bytes", long[1] / 30_000, "<= 1.0", **unit)
     kept = saved(LONG)
     yield Line("5 saved bundle / 60 kB", kept, 60_000, "bytes", kept / 60_000, "<= 1.0", spread=0.0, count=1)
@@ -63,7 +64,8 @@ def story(count: int, more: int = 0) -> Iterator[Event]:
     for step in range(1, count + more):
         loss = 1.5 + 6 / (1 + 20 * step / count) + 0.3 * math.sin(12.9898 * step)
         if step % every == every - 2:
-            yield Evaluated(time=float(step), step=step, epoch=step / count, values={"loss": loss, "perplexity": 2**loss})
+            values = {"loss": loss, "perplexity": 2**loss}
+            yield Evaluated(time=float(step), step=step, epoch=step / count, values=values)
         elif step % every == every - 1:
             asked = ("Why is the sky blue?", "Name three rivers.", "What is <i>HTML</i>?")
             samples = tuple({"prompt": prompt, "output": ANSWER, "expected": ANSWER} for prompt in asked)

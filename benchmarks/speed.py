@@ -1,7 +1,7 @@
 """Goal 6: useful tokens a second and peak memory, nbtrain's defaults against TRL's and AutoTrain's.
 
-A 4.2 M-parameter Llama in float32, batches of 8 chats, all weights and all tokens trained. TRL sees the same rows in the
-same order, so the losses of its steps are to be ours to four digits; AutoTrain packs across documents, so what it
+A 4.2 M-parameter Llama in float32, batches of 8 chats, all weights and all tokens trained. TRL sees the same rows in
+the same order, so the losses of its steps are to be ours to four digits; AutoTrain packs across documents, so what it
 learnt is measured on held-out rows, as is what the others learnt.
 """
 
@@ -114,8 +114,8 @@ def make_task(folder: Path) -> tuple[Task, list[list[int]], str]:
     lengths = [len(tokens[number]) for number in chosen]
     wide = sum(BATCH * max(lengths[at : at + BATCH]) for at in range(0, len(lengths), BATCH))
     told = (
-        f"6 {model.num_parameters():,} parameters, {len(chosen)} chats of {sum(lengths) / len(lengths):.0f} tokens in "
-        f"the mean, {max(lengths)} at most, padding {1 - sum(lengths) / wide:.0%} of batches of {BATCH}, {epochs} epochs"
+        f"6 {model.num_parameters():,} parameters, {len(chosen)} chats of {sum(lengths) / len(lengths):.0f} tokens in the "
+        f"mean, {max(lengths)} at most, {1 - sum(lengths) / wide:.0%} padding in batches of {BATCH}, {epochs} epochs"
     )
     task = Task(folder / "model", place, epochs, epochs * len(chosen) // BATCH)
     return task, [tokens[number] for number in held_out[:200]], told

@@ -1,6 +1,6 @@
 """What a kernel does while a run trains: follows the journal and draws each frame, of which nobody is shown anything.
 
-    python viewer.py RUN_FOLDER
+python viewer.py RUN_FOLDER
 """
 
 import sys
