@@ -114,8 +114,9 @@ def make_task(folder: Path) -> tuple[Task, list[list[int]], str]:
     lengths = [len(tokens[number]) for number in chosen]
     wide = sum(BATCH * max(lengths[at : at + BATCH]) for at in range(0, len(lengths), BATCH))
     told = (
-        f"6 {model.num_parameters():,} parameters, {len(chosen)} chats of {sum(lengths) / len(lengths):.0f} tokens in the "
-        f"mean, {max(lengths)} at most, {1 - sum(lengths) / wide:.0%} padding in batches of {BATCH}, {epochs} epochs"
+        f"6 {model.num_parameters():,} parameters, {len(chosen)} chats of {sum(lengths) / len(lengths):.0f} tokens "
+        f"in the mean, {max(lengths)} at most, "
+        f"{1 - sum(lengths) / wide:.0%} padding in batches of {BATCH}, {epochs} epochs"
     )
     task = Task(folder / "model", place, epochs, epochs * len(chosen) // BATCH)
     return task, [tokens[number] for number in held_out[:200]], told
