@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from nbtrain.trainers.llm import _loss
+
 IGNORED = -100  # the label that torch's cross entropy passes over
 NAME = "by_document"
 # they change the scores inside the softmax: no kernel used here has them
@@ -174,6 +176,7 @@ def enable(model: Any) -> None:
     base.set_attn_implementation(NAME)
     if base.config._attn_implementation != NAME:
         raise CannotBeFlat(f"{type(base).__name__} kept its own attention")
+    _loss.use(base)
 
 
 def disable(model: Any, implementation: str = "sdpa") -> bool:
