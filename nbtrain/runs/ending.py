@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from nbtrain.errors import NbtrainError, RunError, WorkerDied
 from nbtrain.events import Event, Failed, Finished, Stopped
 from nbtrain.redact import redact
-from nbtrain.runs import checkpoints, status
+from nbtrain.runs import checkpoints, process, status
 from nbtrain.runs.folder import RunFolder, lock
 from nbtrain.runs.journal import Journal, last
 
 CODES = {"finished": 0, "failed": 1, "stopped": 3}
 """Exit code of a worker, by the state in which its run ended."""
+
+_LET_GO_SECONDS = 5.0
 
 _SIGNALS = {
     "SIGKILL": "often the system ran out of memory",
@@ -64,21 +67,33 @@ def stop(folder: RunFolder, reason: str) -> None:
 
 
 def _end(folder: RunFolder, made: Callable[[int | None], Event], cause: str) -> None:
+    # a killed process is a zombie before the last of its threads lets go of the lock
+    until = time.monotonic() + _LET_GO_SECONDS
+    while not _written(folder, made, cause) and time.monotonic() < until:
+        now = status.stored(folder)
+        if now.pid is not None and process.alive(now.pid, now.pid_start):
+            return  # it is trained
+        time.sleep(0.02)
+
+
+def _written(folder: RunFolder, made: Callable[[int | None], Event], cause: str) -> bool:
+    """Write the end, where there is none; False where another holds the lock."""
     try:
         with lock(folder):
             now = status.stored(folder)
             if now.state in status.ENDED:
-                return
+                return True
             end = last(folder.events)
             if isinstance(end, (Finished, Stopped, Failed)) and end.time >= now.since:
                 status.write(folder, state=end.kind, pid=None, pid_start=None)
-                return
+                return True
             event = made(now.step or None)
             with Journal(folder.events) as journal:
                 journal.append(event)
             status.write(folder, state=event.kind, cause=cause, pid=None, pid_start=None)
     except RunError:
-        return  # the lock is held: it is trained, or another reader is writing just this
+        return False
+    return True
 
 
 def _last_line(log: Path) -> str:

@@ -1,4 +1,8 @@
 import os
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -69,3 +73,22 @@ def test_a_run_that_somebody_trains_is_left_alone(run):
     with folder.lock(run):
         ending.fail(run, TrainingError("another worker was refused"))
     assert status.read(run).state == "running" and not run.events.exists()
+
+
+def test_the_end_is_written_also_where_the_dead_process_lets_go_of_its_lock_a_moment_later(run):
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    status.begin(run, child.pid)
+    child.wait()
+    held = threading.Event()
+
+    def dying():
+        with folder.lock(run):
+            held.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=dying)
+    thread.start()
+    held.wait()
+    ending.fail(run, ending.died(run, -9))
+    thread.join()
+    assert isinstance(story(run.events)[-1], Failed) and status.stored(run).state == "failed"

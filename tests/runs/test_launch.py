@@ -12,7 +12,7 @@ import pytest
 
 import nbtrain
 from nbtrain.errors import RunError
-from nbtrain.events import Failed
+from nbtrain.events import Failed, Stopped
 from nbtrain.runs import control, folder, launch, process, status
 from nbtrain.runs.journal import story
 
@@ -281,6 +281,18 @@ def test_the_death_of_a_worker_that_another_kernel_started_is_written_down(light
     assert worker.wait(30) == 1
     assert worker.cause().startswith(status.GONE)
     assert isinstance(story(run.events)[-1], Failed)
+
+
+def test_a_worker_that_another_kernel_started_and_that_is_killed_here_has_stopped(light):
+    run = prepared()
+    kernel = subprocess.Popen([sys.executable, "-c", KERNEL, str(run.path), "cold"], stdout=subprocess.PIPE, text=True)
+    kernel.stdout.readline()
+    going(run)
+    launch.attach(run).kill()
+    kernel.kill()
+    kernel.communicate()
+    assert launch.attach(run) is None
+    assert isinstance(story(run.events)[-1], Stopped) and status.read(run).state == "stopped"
 
 
 def test_a_run_that_died_while_nobody_looked_gets_its_end_when_somebody_does():
