@@ -1,6 +1,7 @@
 # What can be done here, each from nothing; `make` alone lists it.
 VENV := .venv
 COLAB := .venv-colab
+PEER := .venv-peer
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 # two test processes on two cores are slower with two threads each than with one
@@ -9,7 +10,7 @@ TESTS = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest
 PURELIB := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart lab test check notebooks bench docs
+.PHONY: help install quickstart lab test check notebooks bench docs $(PEER)
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1	\2/p' Makefile | expand -t 20
@@ -52,4 +53,14 @@ $(COLAB)/.installed: $(VENV)/.installed constraints-colab.txt
 	$(VENV)/bin/python -m venv --without-pip $(COLAB)
 	$(VENV)/bin/python -m pip --python $(COLAB)/bin/python install --quiet --disable-pip-version-check --no-deps -r constraints-colab.txt
 	echo "import site; site.addsitedir('$$($(VENV)/bin/python -c $(PURELIB))')" > "$$($(COLAB)/bin/python -c $(PURELIB))/shared.pth"
+	touch $@
+
+# an environment of its own for a peer of the benchmarks: its libraries are two years older
+$(PEER): $(PEER)/.installed
+
+$(PEER)/.installed: benchmarks/peer-autotrain.txt
+	rm -rf $(PEER)
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peer-autotrain.txt
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps autotrain-advanced==0.8.36
 	touch $@
