@@ -39,8 +39,8 @@ class Task:
 class Outcome:
     """What an arm did.
 
-    losses: means over EVERY steps each. speed: useful tokens a second, without the first EVERY steps; an arm that does
-    not count tokens gives the seconds of the same steps instead. peak: MB of its processes. model: folder.
+    losses: in order, means over EVERY steps; AutoTrain's are single steps. seconds, tokens: of the steps that are
+    timed, without the first. peak: MB of its processes together. model: folder.
     """
 
     losses: list[float]

@@ -90,7 +90,10 @@ def make_task(folder: Path) -> tuple[Task, list[list[int]], str]:
     """The model and the rows, written below `folder`; the held-out rows as tokens; and all of it in words."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     tokenizer = AutoTokenizer.from_pretrained(load.TINY)
     rows = [json.loads(text) for text in data().read_text(encoding="utf-8").splitlines()]
     tokens = [tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=False) for row in rows]
