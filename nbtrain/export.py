@@ -77,7 +77,16 @@ def yaml(params: Params, folder: RunFolder | None = None) -> str:
     data = {"path": changed.pop("data_path")} | {name: changed.pop(name) for name in _DATA if name in changed}
     data |= {"column_mapping": columns} if columns else {}
     layout = {name: value for name, value in top.items() if value is not None} | {"data": data, "params": changed}
-    return redact.redact(parser.safe_dump(layout, sort_keys=False, allow_unicode=True, width=120))
+
+    class Dumper(parser.SafeDumper):
+        """As safe_dump, but a line end that only Unicode knows comes back as itself: unescaped, it reads as a space."""
+
+    def text(dumper: Any, value: str) -> Any:
+        style = '"' if any(end in value for end in "\x85\u2028\u2029") else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return redact.redact(parser.dump(layout, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 def read_yaml(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import typing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from nbtrain import export, redact
@@ -83,6 +83,8 @@ def test_a_script_reads_back(params):
 
 
 @given(any_params())
+@example(Params(optimizer="\x85"))
+@example(Params(text_column="a\u2028b\u2029 c", chat_template="\x85\r\n"))
 def test_a_config_reads_back(tmp_path_factory, params):
     path = tmp_path_factory.mktemp("config") / "config.yaml"
     path.write_text(export.yaml(params), encoding="utf-8")

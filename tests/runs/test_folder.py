@@ -143,9 +143,9 @@ from nbtrain.runs.folder import RunFolder, lock
 with lock(RunFolder(sys.argv[1])):
     child = os.fork()
     if child == 0:
+        print("held", flush=True)  # by the child: it is alive, and what is to be done in it after a fork is done
         sys.stdin.readline()
         os._exit(0)
-    print("held", flush=True)
     time.sleep(60)
 """
 
