@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import nbtrain
 from nbtrain.errors import DataError, TrainingError, WorkerDied
+from nbtrain.fit import fit
 from nbtrain.run import Run, start, train_here
 
 FAULT = """
@@ -38,9 +40,11 @@ def asked(**values):
         "batch_size": 4,
         "max_samples": 64,
         "max_steps": 12,
+        "save_strategy": "steps",
         "save_steps": 3,
+        "eval_strategy": "no",
     } | values
-    return nbtrain.LLMTrainingParams(save_strategy="steps", eval_strategy="no", **values)
+    return nbtrain.LLMTrainingParams(**values)
 
 
 def weights(run):
@@ -128,6 +132,19 @@ def test_the_command_fails_with_the_run(workdir):
     assert done.returncode == 1
     assert "nowhere.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_with_nothing_left_to_train_ends_as_it_was(workdir):
+    # a kill may fall between the last checkpoint and the end; the last step is in the middle of an epoch
+    run = train_here(asked(max_steps=4, save_steps=2, eval_strategy="steps", eval_steps=2, scheduler="constant"))
+    before, curve = weights(run), run.record.series["loss"]
+    shutil.rmtree(run.folder.model)
+    assert fit(run.folder, resume=True) == "finished"
+    again = Run(run.path)
+    assert weights(again) == before
+    assert again.record.series["loss"] == curve
+    assert [row["step"] for row in again.record.evaluations] == [1, 2, 4]
+    assert again.metrics == run.metrics
 
 
 def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(workdir):

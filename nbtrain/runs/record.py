@@ -58,6 +58,8 @@ class Record:
                 for name, value in event.values.items():
                     self.series.setdefault(name, []).append((event.step or 0, value))
             case events.Evaluated():
+                if self.evaluations and self.evaluations[-1]["step"] == (event.step or 0):
+                    self.evaluations.pop()  # measured again by a run that was resumed at just this step
                 self.evaluations.append({"step": event.step or 0, **event.values})
             case events.Sampled():
                 self.samples.append(event)

@@ -7,6 +7,7 @@ A room makes a Trainer from `arguments` and hands it to `train`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -19,7 +20,7 @@ from nbtrain.models.load import Device, Precision
 from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._guard import Guard
-from nbtrain.trainers._news import Clock, News, Take, callback
+from nbtrain.trainers._news import Clock, Complete, News, Take, callback
 
 POINTS = 500  # of the curve, where no --logging-steps is given: what a screen can show
 
@@ -138,7 +139,8 @@ def train(
     trainer.floating_point_ops = lambda inputs: 0
     began = time.monotonic()
     try:
-        trainer.train(resume_from_checkpoint=str(run.resume_from) if run.resume_from else None)
+        with contextlib.suppress(Complete):
+            trainer.train(resume_from_checkpoint=str(run.resume_from) if run.resume_from else None)
         guard.settle()
         if not news.values and not news.stopping and trainer.args.eval_strategy != "no":
             trainer.evaluate()

@@ -44,6 +44,10 @@ class Clock:
         return tokens / seconds
 
 
+class Complete(Exception):
+    """The checkpoint is that of the last step: nothing is left to train. A Trainer would take one step more."""
+
+
 class News:
     """The callback of a Trainer; `callback` makes it one.
 
@@ -76,6 +80,8 @@ class News:
         if begin is not None:
             place = str(begin.relative_to(here) if own else begin)
             run.emit(Resumed(step=state.global_step, checkpoint=place, differences=run.differences))
+            if state.global_step >= state.max_steps:
+                raise Complete
         else:
             self._sample(0, "base")
         self.clock.speed()
