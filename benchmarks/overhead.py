@@ -94,8 +94,8 @@ class Bench:
         settings = {
             "per_device_train_batch_size": BATCH, "num_train_epochs": 1, "learning_rate": 3e-5, "seed": 42,
             "warmup_steps": self._steps() // 10, "weight_decay": 0.01, "logging_steps": self.every,
-            "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True, "dataloader_pin_memory": False,
-            "remove_unused_columns": False, "output_dir": tempfile.gettempdir(),
+            "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True,
+            "dataloader_pin_memory": False, "remove_unused_columns": False, "output_dir": tempfile.gettempdir(),
         }  # fmt: skip
         model, arguments = copy.deepcopy(self.model), TrainingArguments(**settings)
         trainer = Trainer(model=model, args=arguments, train_dataset=self.rows, data_collator=_collate)
