@@ -127,7 +127,7 @@ class Bench:
             way = _ways.Way("padded batches", _collate)
             trainer = _ways.plain_trainer(copy.deepcopy(self.model), None, data, way, arguments)
             trainer.add_callback(callback)
-            _loop.train(trainer, params, run, facts={}, take=None)
+            _loop.train(trainer, params, run, _loop.Told({}))
         self.losses["ours"] = _loss(trainer)
 
     def _steps(self) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nbtrain import __version__, redact
+from nbtrain import __version__, redact, trainers
 from nbtrain.export import inside
 from nbtrain.params import Params
 from nbtrain.plain import visible
@@ -47,17 +47,17 @@ def card(params: Params, record: Record, folder: RunFolder) -> str:
         params: what was asked. record: what happened.
     """
     given = params.record()
-    adapter = (folder.model / "adapter_config.json").is_file()
+    library, use = _use(params, folder)
     data = given.get("data_path")
     source = "a variable of a notebook" if inside(data, folder) else code(data)
     method = f", {params.method}" if params.method else ""
     values = {name: value for name, value in params.changed().items() if name not in ("model", "data_path")}
     text = CARD.format(
-        library="peft" if adapter else "transformers",
+        library=library,
         room=params.room,
         name=code(folder.name),
         summary=f"{code(given.get('model'))}, trained by nbtrain ({params.room}{method}) on {source}.",
-        use=_use(folder, adapter),
+        use=use,
         results=_results(record),
         parameters=table(("parameter", "value"), values.items()) if values else "None was changed.",
         trained=_trained(record),
@@ -84,25 +84,12 @@ def table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _use(folder: RunFolder, adapter: bool) -> str:
+def _use(params: Params, folder: RunFolder) -> tuple[str, str]:
+    """The library that opens the model, and how."""
     if not folder.model.is_dir():
-        return "The run ended before a model was saved."
-    kind = "AutoPeftModelForCausalLM" if adapter else "AutoModelForCausalLM"
-    apart, together = (f"from peft import {kind}\n", "") if adapter else ("", f"{kind}, ")
-    chat = (folder.model / "chat_template.jinja").is_file()
-    messages = '[{"role": "user", "content": "Hello"}]'
-    prompt = (
-        f"tokenizer.apply_chat_template({messages}, add_generation_prompt=True, tokenize=False)" if chat else '"Hello"'
-    )
-    return f"""```python
-{apart}from transformers import {together}AutoTokenizer
-
-model = {kind}.from_pretrained("model")  # this folder's
-tokenizer = AutoTokenizer.from_pretrained("model")
-prompt = {prompt}
-tokens = tokenizer(prompt, return_tensors="pt", add_special_tokens={not chat})
-print(tokenizer.decode(model.generate(**tokens, max_new_tokens=50)[0], skip_special_tokens=True))
-```"""
+        return "nbtrain", "The run ended before a model was saved."
+    library, code = trainers.load(params.room).usage(params, folder.model)
+    return library, f"```python\n{code}\n```"
 
 
 def _results(record: Record) -> str:

@@ -33,7 +33,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """Training begins. total_steps: optimiser steps planned, None where unknown. facts: device, dtype, rows ..."""
+    """Training begins.
+
+    total_steps: optimiser steps planned, None where unknown. facts: device, dtype, rows ...
+    metric: of an evaluation, by which one is better than another. curve: the training value to draw.
+    """
 
     kind = "started"
     room: str
@@ -41,6 +45,8 @@ class Started(Event):
     name: str = ""
     total_steps: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    metric: str = "loss"
+    curve: str = "loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,11 @@ class Evaluated(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Event):
-    """What the model does now. samples: for text {"prompt", "output", "expected"?}. label: "base" before training."""
+    """What the model does now. label: "base" before training.
+
+    samples: each shown in its order; for text {"prompt", "output", "expected"?}. "output" stands beside what was written
+    before training.
+    """
 
     kind = "sampled"
     samples: tuple[Mapping[str, Any], ...]

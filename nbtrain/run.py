@@ -73,7 +73,7 @@ class Run:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """(step, loss) of the best evaluation."""
+        """(step, value) of the best evaluation, by the metric of its room."""
         return self.record.best()
 
     @property
@@ -135,17 +135,17 @@ class Run:
 
     @cached_property
     def model(self) -> Any:
-        """The trained model, on the device that a run would use, loaded on first use."""
-        from nbtrain.models import load
-
-        return load.saved_model(os.fspath(self)).to(load.device().kind)
+        """The trained model as its room opens it, on the device that a run would use; loaded on first use."""
+        return self._opened[0]
 
     @cached_property
     def tokenizer(self) -> Any:
-        """Its tokenizer, loaded on first use."""
-        from nbtrain.models import load
+        """What turns rows into its inputs: a tokenizer, an image processor; loaded on first use."""
+        return self._opened[1]
 
-        return load.saved_tokenizer(os.fspath(self))
+    @cached_property
+    def _opened(self) -> tuple[Any, Any]:
+        return trainers.load(self.params.room).opened(self.params, os.fspath(self))
 
     def predict(self, rows: Any, **settings: Any) -> list[Any]:
         """What the model says to new rows; for a language model prompts (str) or chats (lists of messages).
@@ -169,7 +169,7 @@ class Run:
 
     def free(self) -> None:
         """Let go of the loaded model and its memory."""
-        for name in ("model", "tokenizer"):
+        for name in ("model", "tokenizer", "_opened"):
             self.__dict__.pop(name, None)
         if "torch" in sys.modules:
             import gc
@@ -185,7 +185,7 @@ class Run:
 
     def __repr__(self) -> str:
         best = self.best
-        found = f", best loss {best[1]:.4g} at step {best[0]}" if best else ""
+        found = f", best {self.record.metric} {best[1]:.4g} at step {best[0]}" if best else ""
         return f"Run({self.name!r}: {self.status}, step {self.record.step}{found})"
 
 

@@ -129,7 +129,7 @@ def summary(run: Run) -> list[str]:
     if record.metrics:
         lines.append(", ".join(f"{name} {number(value)}" for name, value in record.metrics.items()))
     if run.best:
-        lines.append(f"best loss {number(run.best[1])} at step {run.best[0]}")
+        lines.append(f"best {record.metric} {number(run.best[1])} at step {run.best[0]}")
     lines += [f"note: {notice.message}" for notice in record.notices]
     lines += run.error.lines() if run.error else []
     return [*lines, str(run.path)]
@@ -191,7 +191,7 @@ def _runs(asked: Question) -> str:
     shown = there if own else there[-_LISTED:]
     if not there:
         return f"no runs in {Path(asked.root).resolve()}"
-    table = [("name", "state", "step", "best loss", "age"), *(_row(Run(each)) for each in shown)]
+    table = [("name", "state", "step", "best", "age"), *(_row(Run(each)) for each in shown)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     more = len(there) - len(shown)
@@ -202,7 +202,8 @@ def _row(run: Run) -> tuple[str, ...]:
     record = run.record
     step = f"{record.step}/{record.total_steps}" if record.total_steps else str(record.step)
     age = duration(time.time() - run.folder.params.stat().st_mtime)
-    return line(run.name), run.status, step, number(run.best[1]) if run.best else "-", age
+    best = f"{record.metric} {number(run.best[1])}" if run.best else "-"
+    return line(run.name), run.status, step, best, age
 
 
 def _stop(asked: Question) -> str:
@@ -258,18 +259,12 @@ def _end(path: Path) -> list[str]:
 def _check(asked: Question) -> str:
     import tempfile
 
-    from nbtrain.data import chat, check, read
-
     if not asked.tokens:
         raise ParamError(f"check needs a room: check {VERBS['check'][0]}", fix=f"rooms: {', '.join(trainers.names())}")
-    params: Any = parameters(known(asked.tokens[0]), asked.tokens[1:], body=asked.body, names=asked.names)
+    room = known(asked.tokens[0])
+    params: Any = parameters(room, asked.tokens[1:], body=asked.body, names=asked.names)
     with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
-        splits = read.read(params, Path(cache))
-        named = {"text": params.text_column} if "text_column" in params.given() else {}
-        form = chat.recognise(splits.train, params.column_mapping, named)
-        # what the run would stop at is told here with everything else
-        _, report = check.check(splits, form, on_bad_rows="skip")
-        return "\n".join([f"Data: {splits.origin}", *params.notices, *splits.notices, *report.lines()])
+        return "\n".join([*params.notices, *trainers.load(room).check(params, Path(cache))])
 
 
 ANSWERS: dict[str, Callable[[Question], str]] = {

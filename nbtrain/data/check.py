@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from nbtrain.data import forms
-from nbtrain.data.forms import Form
 from nbtrain.data.places import Fault, Places
 from nbtrain.data.read import Splits
 from nbtrain.errors import DataError
@@ -17,10 +15,32 @@ if TYPE_CHECKING:
     import numpy
     from datasets import Dataset
 
-__all__ = ["Fault", "Report", "check", "lengths"]
+__all__ = ["Fault", "Form", "Report", "check", "lengths"]
 
 _ROWS = 256  # judged at once
 _SHOWN = 5
+
+
+Content = tuple[tuple[str, str], ...]
+"""What is trained on of one row, as (role, text): equal rows have equal content."""
+
+
+class Form(Protocol):
+    """How a data set holds what a room trains on; each family of rooms has its own. Its str() tells the user."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Role to column."""
+
+    def content(self, row: Mapping[str, Any]) -> Content:
+        """What is trained on of this row.
+
+        Raises:
+            DataError: the row cannot be used; `where` is its column.
+        """
+
+    def notes(self) -> list[str]:
+        """What the user should know of how the columns are read."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +57,13 @@ class Report:
     faults: tuple[Fault, ...] = ()
     repeated: Mapping[str, int] = field(default_factory=dict)
     leaked: tuple[int, ...] = ()
-    example: tuple[tuple[str, str], ...] = ()
+    example: Content = ()
 
     def lines(self) -> list[str]:
         """The report for a screen."""
         counts = ", ".join(f"{name} {count:,}" for name, count in self.rows.items())
         found = [f"Rows: {counts}. Read as {self.form}."]
-        if self.form.numbers:
-            found.append(f"Numbers are read as text: {', '.join(sorted(self.form.numbers))}.")
+        found += self.form.notes()
         found += [f"  {role}: {_short(content)}" for role, content in self.example]
         found += self.warnings()
         found += [f"  {fault}" for fault in self.faults[:_SHOWN]]
@@ -80,7 +99,7 @@ class _Judged:
     kept: numpy.ndarray[Any, Any]
     prints: numpy.ndarray[Any, Any]
     faults: list[Fault]
-    example: tuple[tuple[str, str], ...]
+    example: Content
 
 
 def check(splits: Splits, form: Form, *, on_bad_rows: Literal["stop", "skip"] = "stop") -> tuple[Splits, Report]:
@@ -88,7 +107,7 @@ def check(splits: Splits, form: Form, *, on_bad_rows: Literal["stop", "skip"] = 
 
     Args:
         splits: as `read` gives them.
-        form: as `chat.recognise` gives it.
+        form: as `chat.recognise` gives it, or a room's own.
         on_bad_rows: rows that cannot be used are an error, or are left out and listed in the report.
 
     Returns:
@@ -153,7 +172,7 @@ def _judge(name: str, rows: Dataset, places: Places, form: Form) -> _Judged:
     for batch in rows.select_columns(columns).iter(_ROWS):
         for values in zip(*(batch[column] for column in columns), strict=True):
             try:
-                content = _content(dict(zip(columns, values, strict=True)), form)
+                content = form.content(dict(zip(columns, values, strict=True)))
                 prints[at] = _print(content)
                 example = example or content
             except DataError as error:
@@ -165,15 +184,7 @@ def _judge(name: str, rows: Dataset, places: Places, form: Form) -> _Judged:
     return _Judged(kept, prints[kept], faults, example)
 
 
-def _content(row: Mapping[str, Any], form: Form) -> tuple[tuple[str, str], ...]:
-    """What is trained on, as (role, text)."""
-    if form.name == "text":
-        column = form.columns["text"]
-        return (("text", forms.text(row[column], column, "text" in form.numbers)),)
-    return tuple((turn["role"], turn["content"]) for turn in forms.messages(row, form))
-
-
-def _print(content: tuple[tuple[str, str], ...]) -> int:
+def _print(content: Content) -> int:
     """64 bits of a hash: two of a million different rows are taken for equal once in 37 million data sets."""
     digest = hashlib.blake2b(digest_size=8)
     for role, text in content:

@@ -41,6 +41,17 @@ class Form:
             role if role == column else f"{role} from {column}" for role, column in self.columns.items()
         )
 
+    def content(self, row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """What is trained on, as (role, text); see `check.Form`."""
+        if self.name == "text":
+            column = self.columns["text"]
+            return (("text", text(row[column], column, "text" in self.numbers)),)
+        return tuple((turn["role"], turn["content"]) for turn in messages(row, self))
+
+    def notes(self) -> list[str]:
+        """What the user should know of how the columns are read."""
+        return [f"Numbers are read as text: {', '.join(sorted(self.numbers))}."] if self.numbers else []
+
 
 _SHAPES: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "alpaca": (("instruction", "input", "output"), ("system",)),

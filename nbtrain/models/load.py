@@ -1,16 +1,15 @@
-"""Language models, opened with the dtype and device that we decide, ready to be trained: the door to nbtrain.models."""
+"""Models, opened with the dtype and device that we decide, ready to be trained: the door to nbtrain.models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
-from nbtrain.errors import MissingExtra
-from nbtrain.models import faults
+from nbtrain.models.adapters import QUANTISED, quantisation, with_adapter
 from nbtrain.models.device import Device, Precision, device, precision
+from nbtrain.models.headed import headed_model, saved_headed
 from nbtrain.models.pretrained import TINY, adapter_base, open_tokenizer, open_whole, resolve, size
-from nbtrain.models.saved import QUANTISED, save, saved_model, saved_tokenizer, verify
+from nbtrain.models.saved import save, saved_model, saved_tokenizer, verify
 
 __all__ = [
     "TINY",
@@ -18,10 +17,12 @@ __all__ = [
     "Precision",
     "causal_model",
     "device",
+    "headed_model",
     "parameter_counts",
     "precision",
     "resolve",
     "save",
+    "saved_headed",
     "saved_model",
     "saved_tokenizer",
     "tokenizer",
@@ -69,60 +70,14 @@ def causal_model(params: Any, *, tell: Tell = _to_nobody) -> Any:
     wanted = precision(params, here, size=size(place, **hub)[0] if here.kind == "cuda" else None)
     placed: dict[str, Any] = {"device_map": {"": 0 if here.kind == "cuda" else here.kind}}
     if params.quantization in QUANTISED:
-        placed["quantization_config"] = _quantisation(params.quantization, wanted.dtype)
+        placed["quantization_config"] = quantisation(params.quantization, wanted.dtype)
     model = open_whole(place, dtype=wanted.dtype, **hub, **placed)
     if base := adapter_base(place, token=params.token):
         if params.quantization not in QUANTISED:
             model.requires_grad_(True)  # peft froze it
         tell(f"{params.model} is an adapter: it was merged into its base, {base}, before training.")
     model.config.use_cache = False
-    return _with_adapter(model, params) if params.peft else model
-
-
-def _quantisation(kind: str, dtype: Any) -> Any:
-    if find_spec("bitsandbytes") is None:
-        raise MissingExtra(
-            f"--quantization {kind} needs bitsandbytes, which is not installed.", fix="pip install bitsandbytes"
-        )
-    from transformers import BitsAndBytesConfig
-
-    if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
-
-
-def _with_adapter(model: Any, params: Any) -> Any:
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    from peft.utils.error import NoMatchingPeftModuleError
-
-    if params.quantization in QUANTISED:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-        _keep_gradients(model)
-    targets = params.target_modules or "all-linear"
-    names = targets if targets == "all-linear" else [name.strip() for name in targets.split(",") if name.strip()]
-    config = LoraConfig(
-        r=params.lora_r,
-        lora_alpha=params.lora_alpha,
-        lora_dropout=params.lora_dropout,
-        target_modules=names,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(model, config)
-    except NoMatchingPeftModuleError:
-        raise faults.no_such_layers(targets, model) from None
-
-
-def _keep_gradients(model: Any) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights in evaluation mode, as it does on some CPUs at the first use.
-
-    The repacked layout has no backward: whatever is trained after the first evaluation would get wrong gradients.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    return with_adapter(model, params) if params.peft else model
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

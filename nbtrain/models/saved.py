@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nbtrain.errors import ModelError
 from nbtrain.models import faults
+from nbtrain.models.adapters import QUANTISED
 from nbtrain.models.pretrained import open_tokenizer, open_whole, resolve, size
 
-QUANTISED = ("int4", "int8")
 LARGE = 1_000_000_000  # parameters; below, a base fits into memory in float32 everywhere
 SPARE = 1.3  # memory needed to open a model, by its weights
 
 
-def save(model: Any, tokenizer: Any, path: str | os.PathLike[str], params: Any) -> None:
+Reopen = Callable[[str, Any], Any]
+"""The base of an adapter, by its name, in this torch dtype ("auto": its own)."""
+
+
+def save(
+    model: Any, processor: Any, path: str | os.PathLike[str], params: Any, *, reopen: Reopen | None = None
+) -> None:
     """Write the model to the folder `path`, which is there whole or as it was before.
 
     With `peft` and `merge_adapter` the merged model is written, and the adapter beside it, into `adapter/`. The adapter
@@ -26,7 +32,9 @@ def save(model: Any, tokenizer: Any, path: str | os.PathLike[str], params: Any) 
     which names its base. Merging uses `model` up: afterwards its weights contain the adapter.
 
     Args:
+        processor: a tokenizer, an image processor, or None.
         params: reads peft, merge_adapter, quantization, model, token, trust_remote_code.
+        reopen: opens the quantised base in full; None: it is a causal language model.
     """
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
@@ -35,29 +43,37 @@ def save(model: Any, tokenizer: Any, path: str | os.PathLike[str], params: Any) 
     if params.peft and params.merge_adapter:
         adapter = path.parent / "adapter"
         model.save_pretrained(adapter)
-        model = _merged(model, adapter, params)
-    model.config.use_cache = True
+        model = _merged(model, adapter, params, reopen)
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = True
     _mend_generation(model)
     model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+    if processor is not None:
+        processor.save_pretrained(partial)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(partial, path)
 
 
-def _merged(model: Any, adapter: Path, params: Any) -> Any:
+def _merged(model: Any, adapter: Path, params: Any, reopen: Reopen | None) -> Any:
     import torch
     from peft import PeftModel
 
     if params.quantization not in QUANTISED:
         return model.merge_and_unload()
     hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
-    base = resolve(params.model)
-    dtype = torch.float32 if size(base, **hub)[0] < LARGE else "auto"
-    return PeftModel.from_pretrained(open_whole(base, dtype=dtype, **hub), adapter).merge_and_unload()
+    if reopen is not None:
+        count = sum(parameter.numel() for parameter in model.parameters())
+        base = reopen(params.model, torch.float32 if count < LARGE else "auto")
+    else:
+        place = resolve(params.model)
+        base = open_whole(place, dtype=torch.float32 if size(place, **hub)[0] < LARGE else "auto", **hub)
+    return PeftModel.from_pretrained(base, adapter).merge_and_unload()
 
 
 def _mend_generation(model: Any) -> None:
     """Some published models have settings that contradict each other (a temperature, no sampling): not to be saved."""
+    if getattr(model, "generation_config", None) is None:
+        return
     try:
         model.generation_config.validate(strict=True)
     except ValueError:

@@ -147,12 +147,14 @@ class Curves:
 
 
 def metric(record: Record) -> str:
-    """What is drawn of the evaluations: the loss, or the first value where there is none."""
+    """What is drawn of the evaluations: what is drawn of the training, else the loss, else the first value."""
     names = [name for row in record.evaluations[:1] for name in row if name != "step"]
-    return "loss" if "loss" in names or not names else names[0]
+    wanted = record.started.curve if record.started else "loss"
+    return next((name for name in (wanted, "loss", *names) if name in names), "loss")
 
 
 def series(record: Record) -> str:
-    """What is drawn of the training: the loss, or the first value that is a result."""
+    """What is drawn of the training: what the room says, else the loss, else the first value that is a result."""
     results = [name for name in record.series if not any(part in name for part in _NO_LOSS)]
-    return "loss" if "loss" in results or not results else results[0]
+    wanted = record.started.curve if record.started else "loss"
+    return next((name for name in (wanted, "loss", *results) if name in results), "loss")

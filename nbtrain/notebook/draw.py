@@ -15,7 +15,7 @@ from nbtrain.notebook.chart import chart
 from nbtrain.notebook.curve import Curves
 from nbtrain.notebook.html import Markup, clip, fill, join
 from nbtrain.notebook.still import picture, text
-from nbtrain.notebook.summary import Summary, summarise
+from nbtrain.notebook.summary import Summary, summarise, words
 from nbtrain.notebook.theme import STYLE
 from nbtrain.plain import number
 from nbtrain.runs.record import Record
@@ -25,6 +25,7 @@ __all__ = ["bundle", "frame", "picture", "text"]
 
 _MARKS = {"running": "●", "starting": "○", "paused": "‖", "finished": "✓", "stopped": "■", "failed": "✕"}
 _SAMPLES = 3  # of one event
+_PARTS = 6  # of one sample
 _OLDER = 5  # events
 _NOTICES = 5
 _READ = 10_000  # characters of a text that are looked at; what is shown is far less
@@ -161,19 +162,20 @@ def _samples(record: Record) -> Markup:
 
 def _sample(sample: Mapping[str, Any], event: Sampled, first: Mapping[str, Any]) -> Markup:
     prompt = str(sample.get("prompt", ""))
-    rows = [("prompt", prompt)]
-    rows += [("before", first[prompt])] if prompt in first else []
-    rows.append(("before" if event.label == "base" else "now", sample.get("output", "")))
-    rows += [("expected", sample["expected"])] if sample.get("expected") else []
-    return _said((name, clip(_dense(text), _TEXT)) for name, text in rows)
+    rows: list[tuple[str, Any]] = []
+    for name, value in list(sample.items())[:_PARTS]:
+        if name == "output":
+            rows += [("before", first[prompt])] if prompt in first else []
+            rows.append(("before" if event.label == "base" else "now", value))
+        elif value not in (None, ""):
+            rows.append((words(name), value))
+    return _said((name, clip(_dense(value), _TEXT)) for name, value in rows)
 
 
 def _older(event: Sampled) -> Markup:
-    """The first sample of an earlier time, in one row."""
-    said = (
-        (clip(_dense(each.get(part, "")), _TEXT_OLDER) for part in ("prompt", "output")) for each in event.samples[:1]
-    )
-    return _said((_when(event), fill("$prompt → $output", prompt=prompt, output=output)) for prompt, output in said)
+    """The first sample of an earlier time, in one row: what was asked and what was said."""
+    said = ([clip(_dense(value), _TEXT_OLDER) for value in list(each.values())[:2]] for each in event.samples[:1])
+    return _said((_when(event), join([part[0], *(fill(" → $it", it=it) for it in part[1:])])) for part in said if part)
 
 
 def _dense(text: object) -> str:

@@ -157,7 +157,10 @@ class Evaluation(BaseModel):
     )
     eval_batch_size: int = option(8, "rows a step of the evaluation", group="Evaluation", unit="rows", ge=1)
     early_stopping_patience: int | None = option(
-        None, "stop after so many evaluations without a better loss", group="Evaluation", unit="evaluations", ge=1
+        None, "stop after so many evaluations without a better one", group="Evaluation", unit="evaluations", ge=1
+    )
+    best_model: bool = option(
+        False, "end with the weights of the best evaluation, not with the last ones", group="Evaluation"
     )
 
 

@@ -70,10 +70,11 @@ def by_step(folder: RunFolder) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def rotate(folder: RunFolder, keep: int) -> list[Path]:
+def rotate(folder: RunFolder, keep: int, *, spare: Path | None = None) -> list[Path]:
     """Delete what is older than the newest `keep` checkpoints, and give back what was deleted.
 
-    The newest good one is read before and stays. What claims more steps than it is not good, and is left as it is.
+    The newest good one is read before and stays, and `spare` too. What claims more steps than it is not good, and is
+    left as it is.
     """
     good = newest(folder)
     if good is None:
@@ -81,7 +82,7 @@ def rotate(folder: RunFolder, keep: int) -> list[Path]:
     paths = by_step(folder)
     older = paths[paths.index(good) + 1 :]
     kept = [path for path in older if not faults(path, contents=False)][: max(keep, 1) - 1]
-    gone = [path for path in older if path not in kept]
+    gone = [path for path in older if path not in kept and path != spare]
     for path in gone:
         # first, so that one whose deletion was cut short is not taken for a damaged one
         (path / MANIFEST).unlink(missing_ok=True)

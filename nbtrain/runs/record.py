@@ -12,6 +12,11 @@ from nbtrain import events
 LOWER_IS_BETTER = ("loss", "perplexity", "mae", "mse", "rmse", "error", "kl", "ter", "wer")
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether of two values of `metric` the lower is the better one."""
+    return any(word in metric for word in LOWER_IS_BETTER)
+
+
 @dataclass
 class Record:
     """All that the events of one run say, kept in the form in which it is shown.
@@ -95,13 +100,19 @@ class Record:
             return {name: value for name, value in self.evaluations[-1].items() if name != "step"}
         return {name: points[-1][1] for name, points in self.series.items() if points}
 
-    def best(self, metric: str = "loss") -> tuple[int, float] | None:
-        """(step, value) of the best evaluation by `metric`, None before the first."""
+    @property
+    def metric(self) -> str:
+        """By which one evaluation is better than another."""
+        return self.started.metric if self.started else "loss"
+
+    def best(self, metric: str = "") -> tuple[int, float] | None:
+        """(step, value) of the best evaluation by `metric`, else by the run's own; None before the first."""
+        metric = metric or self.metric
         rows = [row for row in self.evaluations if metric in row and not math.isnan(row[metric])]
         found = [(int(row["step"]), row[metric]) for row in rows]
         if not found:
             return None
-        lower = any(word in metric for word in LOWER_IS_BETTER)
+        lower = lower_is_better(metric)
         return min(found, key=lambda pair: pair[1] if lower else -pair[1])
 
     def facts(self) -> Mapping[str, Any]:

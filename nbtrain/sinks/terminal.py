@@ -85,10 +85,8 @@ def _lines(event: events.Event) -> list[str]:
             return [f"{at}: evaluation: {values}"]
         case events.Sampled():
             before = " before training" if event.label == "base" else ""
-            said = (
-                (line(each.get("prompt", ""), 80), line(each.get("output", ""), _LONGEST)) for each in event.samples
-            )
-            return [f"{at}: sample{before}: {prompt} → {output}" for prompt, output in said]
+            said = ([line(value, _LONGEST) for value in list(each.values())[:2]] for each in event.samples)
+            return [f"{at}: sample{before}: {' → '.join(parts)}" for parts in said]
         case events.Warned():
             return [f"notice: {line(event.message, 2 * _LONGEST)}"]
         case events.Changed():

@@ -4,7 +4,12 @@ A room has
 - `Params`: a class of `nbtrain.params.Params`, one option() a field; a room with several methods has a field `trainer`;
 - `train(params, run) -> dict`: trains, writes the model to `run.folder.model`, returns the last evaluation's values.
   `run` is an ActiveRun: news go out by `run.emit(event)`, notices by `run.warn(text)`, requests by `run.requests()`.
-- `predict(params, model, tokenizer, rows, **settings) -> list`, where a trained model can be asked.
+- `check(params, cache) -> list[str]`: reads the data into `cache` and judges every row; what it found, for a screen.
+- `opened(params, path) -> (model, processor)`: the saved model, on the device that a run would use, and what turns rows
+  into its inputs (a tokenizer, an image processor, None).
+- `predict(params, model, processor, rows, **settings) -> list`: what the model says to each row.
+- `usage(params, path) -> (library, code)`: the hub's name of the library that opens the saved model, and Python that
+  does so without nbtrain, for the card.
 
 A room never prints, never imports another room, imports heavy libraries only inside functions, and catches only what it
 can mend.

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from nbtrain.models.load import Device, Precision
 from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._guard import Guard
-from nbtrain.trainers._news import Clock, Complete, News, Take, callback
+from nbtrain.trainers._news import Clock, Complete, News, Told, callback
 
 POINTS = 500  # of the curve, where no --logging-steps is given: what a screen can show
 
@@ -108,19 +108,16 @@ def _checkpointing() -> str:
     return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
 
 
-def train(
-    trainer: Any, params: Any, run: ActiveRun, *, facts: Mapping[str, Any], take: Take | None = None
-) -> dict[str, float]:
+def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, float]:
     """Train to the end, or until a stop is asked; `run.stopped` then says why.
 
     Args:
         trainer: transformers' Trainer or one derived from it, made with `arguments`; its batches may hold "tokens", an
             int: those that are no padding.
-        facts: for the Started event.
-        take: gives the samples; None where the room has none.
+        told: what the room shows of itself.
 
     Returns:
-        The last evaluation's values, and the totals.
+        The last evaluation's values, or with --best-model the best one's, and the totals.
 
     Raises:
         TrainingError: a loss that is not a number, or no memory left.
@@ -130,7 +127,7 @@ def train(
 
     guard = Guard(trainer, params)
     run.resume_from = begins_at(params, run)
-    news = News(params, run, guard, facts=facts, take=take)
+    news = News(params, run, guard, told)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback(news))
     trainer.training_step = _counted(trainer.training_step, news.clock, guard)
@@ -144,6 +141,7 @@ def train(
         guard.settle()
         if not news.values and not news.stopping and trainer.args.eval_strategy != "no":
             trainer.evaluate()
+        values = _at_best(trainer, news, run)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(trainer) from error
     except RuntimeError as error:
@@ -153,7 +151,18 @@ def train(
     if guard.left_out:
         run.warn(f"Steps left out: {guard.left_out}; their loss or its gradient was not a number (--on-nan skip).")
     seconds = round(time.monotonic() - began, 3)
-    return news.values | {"steps": trainer.state.global_step, "train_seconds": seconds}
+    return values | {"steps": trainer.state.global_step, "train_seconds": seconds}
+
+
+def _at_best(trainer: Any, news: News, run: ActiveRun) -> dict[str, float]:
+    """The weights of the best evaluation again, where they are asked for; the values of what the model now is."""
+    best = news.best_checkpoint()
+    if best is None or news.best.step == trainer.state.global_step or not best.is_dir():
+        return news.values
+    trainer.state.best_model_checkpoint = str(best)
+    trainer._load_best_model()
+    run.warn(f"The model is that of step {news.best.step}, the best by {news.best.metric} (--best-model).")
+    return news.best.values
 
 
 def _counted(step: Callable[..., Any], clock: Clock, guard: Guard) -> Callable[..., Any]:

@@ -6,11 +6,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nbtrain.events import Evaluated, Logged, Resumed, Sampled, Saved, Started
 from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
+from nbtrain.runs.journal import story
+from nbtrain.runs.record import Record, lower_is_better
 from nbtrain.trainers._guard import Guard
 
 Take = Callable[[int], tuple[Mapping[str, Any], ...]]
@@ -44,6 +48,44 @@ class Clock:
         return tokens / seconds
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a room shows of a training.
+
+    facts: for the Started event. take: gives the samples; None where the room has none. metric: of an evaluation, by
+    which one is better than another: --early-stopping-patience and --best-model ask. curve: the training value drawn.
+    """
+
+    facts: Mapping[str, Any]
+    take: Take | None = None
+    metric: str = "loss"
+    curve: str = "loss"
+
+
+class Best:
+    """The best evaluation of a run, and how many there were since.
+
+    Args:
+        metric: of an evaluation; lower is better where `record.LOWER_IS_BETTER` knows its name.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.values: dict[str, float] = {}
+        self.step = self.worse = 0
+
+    def is_better(self, step: int, values: Mapping[str, float]) -> bool:
+        """Whether this evaluation is the best up to now; it is then remembered."""
+        sign = 1 if lower_is_better(self.metric) else -1
+        value, best = values.get(self.metric, math.nan), self.values.get(self.metric, sign * math.inf)
+        better = sign * value < sign * best
+        if better:
+            self.values, self.step, self.worse = dict(values), step, 0
+        else:
+            self.worse += 1
+        return better
+
+
 class Complete(Exception):
     """The checkpoint is that of the last step: nothing is left to train. A Trainer would take one step more."""
 
@@ -52,22 +94,20 @@ class News:
     """The callback of a Trainer; `callback` makes it one.
 
     Args:
-        facts: for the Started event.
-        take: gives the samples; None where the room has none.
+        told: what a room shows of itself.
 
     Attributes:
         values: of the last evaluation.
         stopping: whether a stop was asked.
+        best: the best evaluation up to now.
     """
 
-    def __init__(
-        self, params: Any, run: ActiveRun, guard: Guard, *, facts: Mapping[str, Any], take: Take | None
-    ) -> None:
-        self.params, self.run, self.guard, self.facts, self.take = params, run, guard, facts, take
+    def __init__(self, params: Any, run: ActiveRun, guard: Guard, told: Told) -> None:
+        self.params, self.run, self.guard, self.told, self.take = params, run, guard, told, told.take
         self.clock = Clock()
         self.values: dict[str, float] = {}
         self.stopping = False
-        self._best, self._worse = math.inf, 0
+        self.best = Best(told.metric)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         run, begin, here = self.run, self.run.resume_from, self.run.folder.path
@@ -76,9 +116,22 @@ class News:
         if not own:  # a run that begins at another's checkpoint is a new one
             room, method = self.params.room, self.params.method
             steps, name = state.max_steps, run.folder.name
-            run.emit(Started(room=room, method=method, name=name, total_steps=steps, facts=self.facts))
+            run.emit(
+                Started(
+                    room=room,
+                    method=method,
+                    name=name,
+                    total_steps=steps,
+                    facts=self.told.facts,
+                    metric=self.told.metric,
+                    curve=self.told.curve,
+                )
+            )
         if begin is not None:
             place = str(begin.relative_to(here) if own else begin)
+            for found in Record.of(story(run.folder.events)).evaluations if own else ():
+                if found["step"] <= state.global_step:  # what came later is measured again
+                    self.best.is_better(int(found["step"]), {name: found[name] for name in found if name != "step"})
             run.emit(Resumed(step=state.global_step, checkpoint=place, differences=run.differences))
             if state.global_step >= state.max_steps:
                 raise Complete
@@ -121,8 +174,10 @@ class News:
         named = {name.removeprefix("eval_"): value for name, value in metrics.items() if name.startswith("eval_")}
         self.values = {name: float(value) for name, value in named.items() if name not in _TIMINGS}
         self.run.emit(Evaluated(step=state.global_step, epoch=state.epoch, values=self.values))
-        control.should_training_stop |= self._no_better()
         first = state.global_step == 1 < state.max_steps  # before that step it wrote the same
+        better = self.best.is_better(state.global_step, self.values)
+        control.should_save |= better and self.params.best_model and not first
+        control.should_training_stop |= self._no_better()
         if not (first or self.params.sample_every_n_steps):
             self._sample(state.global_step)
 
@@ -132,7 +187,11 @@ class News:
             path = self.run.folder.checkpoints / f"checkpoint-{state.global_step}"
             checkpoints.commit(path)
             self.run.emit(Saved(step=state.global_step, path=str(path.relative_to(self.run.folder.path))))
-            checkpoints.rotate(self.run.folder, self.params.save_total_limit)
+            checkpoints.rotate(self.run.folder, self.params.save_total_limit, spare=self.best_checkpoint())
+
+    def best_checkpoint(self) -> Path | None:
+        """Where the weights of the best evaluation are, if they are to be kept."""
+        return self.run.folder.checkpoints / f"checkpoint-{self.best.step}" if self.params.best_model else None
 
     def _sample(self, step: int, label: str = "") -> None:
         if self.take is None:
@@ -147,15 +206,13 @@ class News:
             checkpoints.room_for(self.run.folder)
 
     def _no_better(self) -> bool:
-        """Whether the loss has not fallen for as many evaluations as --early-stopping-patience allows."""
-        loss, patience = self.values.get("loss", math.inf), self.params.early_stopping_patience
-        self._worse = 0 if loss < self._best else self._worse + 1
-        self._best = min(self._best, loss)
-        if patience is None or self._worse < patience:
+        """Whether there were as many evaluations without a better one as --early-stopping-patience allows."""
+        patience = self.params.early_stopping_patience
+        if patience is None or self.best.worse < patience:
             return False
         self.run.warn(
-            f"The loss on held-out rows has not fallen for {self._worse} evaluations: training ends here "
-            "(--early-stopping-patience)."
+            f"The {self.best.metric} on held-out rows has not been better for {self.best.worse} evaluations: training "
+            "ends here (--early-stopping-patience)."
         )
         return True
 

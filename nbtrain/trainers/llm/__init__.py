@@ -9,6 +9,8 @@ Source: Ouyang et al. 2022, arXiv:2203.02155 (sft); Hu et al. 2021, arXiv:2106.0
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, model_validator
@@ -17,9 +19,10 @@ from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Samples
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers.llm import _language, default, sft
+from nbtrain.trainers.llm import default, sft
 
-METHODS = {"default": default, "generic": default, "sft": sft}
+METHODS: dict[str, ModuleType] = {"default": default, "generic": default, "sft": sft}
+"""Each method is a module with the functions that a room has: train, check, opened, predict, usage."""
 
 
 def _only(value: Any) -> Any:
@@ -78,20 +81,39 @@ class LLMTrainingParams(
 Params = LLMTrainingParams
 
 
+def _method(params: Any) -> ModuleType:
+    return METHODS[params.trainer]
+
+
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
     """Train by the method that `params.trainer` names.
 
     Returns:
-        The last evaluation's loss and perplexity on held-out rows, and the totals.
+        The last evaluation's values on held-out rows, and the totals.
     """
-    return _language.train(params, run, METHODS[params.trainer])
+    return _method(params).train(params, run)
 
 
-def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[str]:
+def check(params: Any, cache: Path) -> list[str]:
+    """The data, read into `cache` and judged by the method's rules, for a screen."""
+    return _method(params).check(params, cache)
+
+
+def opened(params: Any, path: str) -> tuple[Any, Any]:
+    """The saved model and its tokenizer."""
+    return _method(params).opened(params, path)
+
+
+def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[Any]:
     """What the model writes after each row.
 
     Args:
-        rows: prompts (str), or chats (lists of messages) for a model trained by sft.
+        rows: prompts (str), or chats (lists of messages) for a model trained on chats.
         settings: max_new_tokens, temperature, top_k, top_p, seed; where not given, as the samples were taken.
     """
-    return _language.predict(params, model, tokenizer, rows, prompt=METHODS[params.trainer].prompt, **settings)
+    return _method(params).predict(params, model, tokenizer, rows, **settings)
+
+
+def usage(params: Any, path: Path) -> tuple[str, str]:
+    """The library that opens the saved model, and how, for the card."""
+    return _method(params).usage(params, path)

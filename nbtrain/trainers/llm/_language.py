@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from nbtrain.data import chat, check, read
+from nbtrain.data import chat, read
+from nbtrain.data import check as judge
 from nbtrain.errors import ParamError
 from nbtrain.models import load
 from nbtrain.runs.active import ActiveRun
@@ -30,12 +32,12 @@ class Tokens:
     prompts: tuple[Prompt, ...]
 
 
-def train(params: Any, run: ActiveRun, method: Any) -> dict[str, float]:
-    """Train a causal language model.
+Prepare = Callable[..., Tokens]
+"""(params, run, splits, form, tokenizer, longest): the rows as a method trains on them."""
 
-    Args:
-        method: a module with `prepare(params, run, splits, form, tokenizer, longest) -> Tokens`.
-    """
+
+def train(params: Any, run: ActiveRun, prepare: Prepare) -> dict[str, float]:
+    """Train a causal language model."""
     import datasets
     from transformers import set_seed
     from transformers.utils import logging
@@ -43,24 +45,35 @@ def train(params: Any, run: ActiveRun, method: Any) -> dict[str, float]:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     set_seed(params.seed)
-    tokens, tokenizer = tokenised(params, run, method)
+    tokens, tokenizer = tokenised(params, run, prepare)
     return fit(params, run, tokens, tokenizer)
 
 
-def tokenised(params: Any, run: ActiveRun, method: Any) -> tuple[Tokens, Any]:
+def tokenised(params: Any, run: ActiveRun, prepare: Prepare) -> tuple[Tokens, Any]:
     """The data, judged and in tokens, before a model is loaded; and the tokenizer."""
     run.stage("reading the data")
     splits = read.read(params, run.folder.data)
     for notice in splits.notices:
         run.warn(notice)
-    named = {"text": params.text_column} if "text_column" in params.given() else {}
-    form = chat.recognise(splits.train, params.column_mapping, named)
+    form = _form(params, splits)
     run.stage("checking the rows")
-    splits, report = check.check(splits, form, on_bad_rows=params.on_bad_rows)
+    splits, report = judge.check(splits, form, on_bad_rows=params.on_bad_rows)
     run.warn("\n".join(report.lines()))
     tokenizer = load.tokenizer(params, tell=run.warn)
     run.stage("tokenising")
-    return method.prepare(params, run, splits, form, tokenizer, _longest(params)), tokenizer
+    return prepare(params, run, splits, form, tokenizer, _longest(params)), tokenizer
+
+
+def check(params: Any, cache: Path) -> list[str]:
+    """The data, read and judged; what a run would stop at is told with everything else."""
+    splits = read.read(params, cache)
+    _, report = judge.check(splits, _form(params, splits), on_bad_rows="skip")
+    return [f"Data: {splits.origin}", *splits.notices, *report.lines()]
+
+
+def _form(params: Any, splits: read.Splits) -> chat.Form:
+    named = {"text": params.text_column} if "text_column" in params.given() else {}
+    return chat.recognise(splits.train, params.column_mapping, named)
 
 
 def _longest(params: Any) -> int:
@@ -84,7 +97,7 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
     run.stage("preparing")
     trainer, facts = _trainer(params, run, model, tokenizer, tokens)
     take = partial(_take, model, tokenizer, tokens.prompts, params, run) if tokens.prompts else None
-    values = _loop.train(trainer, params, run, facts=facts, take=take)
+    values = _loop.train(trainer, params, run, _loop.Told(facts, take))
     run.stage("saving the model")
     _flat.disable(model)
     load.save(model, tokenizer, run.folder.model, params)
@@ -183,3 +196,29 @@ def predict(
     given = {names[name]: value for name, value in settings.items()}
     manner = Manner(**({name: getattr(own, name) for name in names.values()} | given))
     return generate(model, tokenizer, [prompt(params, tokenizer, row) for row in rows], manner) if rows else []
+
+
+def opened(params: Any, path: str) -> tuple[Any, Any]:
+    """The saved model, on the device that a run would use, and its tokenizer."""
+    trusted = params.trust_remote_code
+    model = load.saved_model(path, trust_remote_code=trusted).to(load.device().kind)
+    return model, load.saved_tokenizer(path, trust_remote_code=trusted)
+
+
+def usage(params: Any, path: Path) -> tuple[str, str]:
+    """The library that opens the model, and how to let it write."""
+    adapter = (path / "adapter_config.json").is_file()
+    kind = "AutoPeftModelForCausalLM" if adapter else "AutoModelForCausalLM"
+    apart, together = (f"from peft import {kind}\n", "") if adapter else ("", f"{kind}, ")
+    chat_template = (path / "chat_template.jinja").is_file()
+    messages = '[{"role": "user", "content": "Hello"}]'
+    asked = f"tokenizer.apply_chat_template({messages}, add_generation_prompt=True, tokenize=False)"
+    code = f"""\
+{apart}from transformers import {together}AutoTokenizer
+
+model = {kind}.from_pretrained("model")  # this folder's
+tokenizer = AutoTokenizer.from_pretrained("model")
+prompt = {asked if chat_template else '"Hello"'}
+tokens = tokenizer(prompt, return_tensors="pt", add_special_tokens={not chat_template})
+print(tokenizer.decode(model.generate(**tokens, max_new_tokens=50)[0], skip_special_tokens=True))"""
+    return "peft" if adapter else "transformers", code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,9 +10,22 @@ from nbtrain.data import chat
 from nbtrain.errors import ParamError
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import Prompt
-from nbtrain.trainers.llm._language import SHOWN, Tokens, own_prompts
+from nbtrain.trainers.llm import _language
+from nbtrain.trainers.llm._language import SHOWN, Tokens, check, opened, own_prompts, usage
+
+__all__ = ["check", "opened", "predict", "prepare", "prompt", "train", "usage"]
 
 OPENING = 16  # tokens of a held-out text that the model is asked to go on from
+
+
+def train(params: Any, run: ActiveRun) -> dict[str, float]:
+    """Train; the last evaluation's values."""
+    return _language.train(params, run, prepare)
+
+
+def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[str]:
+    """What the model writes after each row; see `_language.predict`."""
+    return _language.predict(params, model, tokenizer, rows, prompt=prompt, **settings)
 
 
 def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any, longest: int) -> Tokens:

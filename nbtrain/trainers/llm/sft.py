@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,7 +12,10 @@ from nbtrain.errors import ParamError
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import Prompt
-from nbtrain.trainers.llm._language import SHOWN, Tokens, own_prompts
+from nbtrain.trainers.llm import _language
+from nbtrain.trainers.llm._language import SHOWN, Tokens, check, opened, own_prompts, usage
+
+__all__ = ["SFT", "check", "opened", "predict", "prepare", "prompt", "train", "usage"]
 
 ONLY = ("sft",)
 
@@ -37,6 +41,16 @@ class SFT(BaseModel):
     response_only_loss: bool = option(
         True, "train on what the assistant says, not on what it is asked", group="Training", only=ONLY
     )
+
+
+def train(params: Any, run: ActiveRun) -> dict[str, float]:
+    """Train; the last evaluation's values."""
+    return _language.train(params, run, prepare)
+
+
+def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[str]:
+    """What the model writes after each row; see `_language.predict`."""
+    return _language.predict(params, model, tokenizer, rows, prompt=prompt, **settings)
 
 
 def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any, longest: int) -> Tokens:

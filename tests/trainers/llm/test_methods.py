@@ -78,7 +78,7 @@ def test_default_learns_text(run, text):
 
 def prepared(method, run, **given):
     params = llm(**given)
-    tokens, tokenizer = _language.tokenised(params, run, method)
+    tokens, tokenizer = _language.tokenised(params, run, method.prepare)
     return tokens, tokenizer
 
 
@@ -171,10 +171,10 @@ def test_options_of_sft_are_ignored_with_a_notice_elsewhere():
 
 
 def test_generic_is_default(run, text):
-    generic = _language.tokenised(llm(trainer="generic", data_path=text), run, trainers.load("llm").METHODS["generic"])[
-        0
-    ]
-    plain = _language.tokenised(llm(trainer="default", data_path=text), run, default)[0]
+    generic = _language.tokenised(
+        llm(trainer="generic", data_path=text), run, trainers.load("llm").METHODS["generic"].prepare
+    )[0]
+    plain = _language.tokenised(llm(trainer="default", data_path=text), run, default.prepare)[0]
     assert generic.train["input_ids"][:] == plain.train["input_ids"][:]
 
 
