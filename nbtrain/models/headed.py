@@ -1,0 +1,97 @@
+"""Models with a head for one task (classes, numbers, tags, spans), by the names of transformers' Auto classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbtrain.models import faults
+from nbtrain.models.adapters import QUANTISED, quantisation, with_adapter
+from nbtrain.models.device import device, precision
+from nbtrain.models.pretrained import resolve
+
+Tell = Callable[[str], None]
+
+
+def headed_model(  # noqa: PLR0913  each is a choice of the room
+    params: Any,
+    auto: str,
+    *,
+    config: Any,
+    task: str = "",
+    whole: Sequence[str] = (),
+    tiny: Path | None = None,
+    tell: Tell | None = None,
+) -> Any:
+    """A model on its device, with a head that is new where `params.model` was made for something else.
+
+    Args:
+        params: reads model, token, trust_remote_code, mixed_precision, peft, quantization, lora_*, target_modules.
+        auto: class of transformers: AutoModelForSequenceClassification ...
+        config: its config, with the labels and all else that the head needs.
+        task: of peft's task types; "" where it knows none.
+        whole: parts of the head, by name: they keep their precision, and are trained whole beside an adapter.
+        tiny: what `--model tiny` means.
+        tell: takes a sentence for the user.
+
+    Raises:
+        ModelError: the model is not there, is of a kind that `auto` does not know, or is pickled.
+        MissingExtra: bitsandbytes is needed and not installed.
+    """
+    here = device()
+    wanted = precision(params, here)
+    placed: dict[str, Any] = {"device_map": {"": 0 if here.kind == "cuda" else here.kind}}
+    if params.quantization in QUANTISED:
+        placed["quantization_config"] = quantisation(params.quantization, wanted.dtype, whole=whole)
+    place = str(tiny) if params.model == "tiny" and tiny is not None else resolve(params.model)
+    model, new = _open(auto, place, config=config, dtype=wanted.dtype, params=params, placed=placed)
+    if new and tell is not None:
+        tell(f"{params.model} has no {', '.join(new)} of this shape: new, and learnt here from the beginning.")
+    return with_adapter(model, params, task=task, whole=whole) if params.peft else model
+
+
+def reopened(params: Any, auto: str, config: Any, *, tiny: Path | None = None) -> Callable[[str, Any], Any]:
+    """For `save`: opens the base of a quantised model in full."""
+
+    def reopen(model: str, dtype: Any) -> Any:
+        place = str(tiny) if model == "tiny" and tiny is not None else resolve(model)
+        return _open(auto, place, config=config, dtype=dtype, params=params, placed={})[0]
+
+    return reopen
+
+
+def saved_headed(auto: str, path: str | os.PathLike[str], *, trust_remote_code: bool = False) -> Any:
+    """A saved model, on the CPU, in evaluation mode, as plain transformers opens it.
+
+    Raises:
+        ModelError: it cannot be opened.
+    """
+    import transformers
+
+    place = resolve(os.fspath(path))
+    with faults.in_words(place, "model"):
+        opened = getattr(transformers, auto).from_pretrained(
+            place, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    return opened.eval()
+
+
+def _open(auto: str, place: str, *, config: Any, dtype: Any, params: Any, placed: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+
+    hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
+    with faults.in_words(place, "model"):
+        model, report = getattr(transformers, auto).from_pretrained(
+            place,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **placed,
+            **hub,
+        )
+    mismatched = {name for name, *_ in report["mismatched_keys"]}
+    return model, sorted({name.rpartition(".")[0] for name in {*report["missing_keys"], *mismatched}})
