@@ -71,8 +71,8 @@ class Evaluated(Event):
 class Sampled(Event):
     """What the model does now. label: "base" before training.
 
-    samples: each shown in its order; for text {"prompt", "output", "expected"?}. "output" stands beside what was written
-    before training.
+    samples: each shown in its order; for text {"prompt", "output", "expected"?}, where "output" stands beside what was
+    written before training.
     """
 
     kind = "sampled"
