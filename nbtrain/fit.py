@@ -90,7 +90,7 @@ def fit(
             _write_error(run, error)
             active.emit(events.Failed(step=_step(run), error=_as_ours(error, run).record()))
         else:
-            _write_results(params, run, values, began)
+            _write_results(params, active, values, began)
             if active.stopped:
                 active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
             else:
@@ -172,9 +172,10 @@ def _write_error(run: RunFolder, error: BaseException) -> None:
     atomic_write(run.error, redact.redact(text))
 
 
-def _write_results(params: Params, run: RunFolder, values: Mapping[str, float], began: float) -> None:
+def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float], began: float) -> None:
     from nbtrain import card, export
 
+    run = active.folder
     record = Record.of(story(run.events))
     report = {
         "room": params.room,
@@ -185,6 +186,7 @@ def _write_results(params: Params, run: RunFolder, values: Mapping[str, float], 
         "values": dict(values),
         "evaluations": record.evaluations,
         "facts": dict(record.facts()),
+        **active.report,
     }
     atomic_write(run.report, json.dumps(report, indent=1, default=str))
     export.write(params, run)

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from nbtrain.events import Event, Failed, Finished, Resumed, Started, Stopped, Warned
 from nbtrain.runs import status
@@ -30,6 +31,7 @@ class ActiveRun:
         deadline: seconds since 1970 at which a stop is asked, None for never.
         differences: what is not as it was when the run began; for the event of a resumed run.
         stopped: why the run was asked to stop, '' while it was not.
+        report: what the room adds to report.json: tables and figures of its own, as plain data.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ActiveRun:
         self.deadline = time.time() + 60 * max_minutes if max_minutes else None
         self.differences: tuple[str, ...] = ()
         self.stopped = ""
+        self.report: dict[str, Any] = {}
         self._journal = journal
         self._sinks = list(sinks)
         self._control = Control(folder)
