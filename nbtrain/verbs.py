@@ -37,12 +37,12 @@ _TAIL = 25  # lines of a log or a traceback
 
 
 def known(verb: str) -> str:
-    """The verb or room that `verb` names, in either spelling.
+    """The verb or room that `verb` names, in either spelling or by an alias.
 
     Raises:
         ParamError: there is none; the nearest is named.
     """
-    spelled = verb.replace("_", "-") if isinstance(verb, str) else repr(verb)
+    spelled = trainers.command(verb) if isinstance(verb, str) else repr(verb)
     everything = [*trainers.names(), *VERBS]
     if spelled not in everything:
         what = f"there is no verb {line(spelled)!r}.{nearest(spelled, everything)}"

@@ -138,9 +138,9 @@ def _in_line(rest: str, names: Names, root: str) -> Found | None:
         return None  # inside of quotes
     if not tokens:
         return _matching(fragment, [*trainers.names(), *verbs.VERBS])
-    verb, rest_of = str(tokens[0]).replace("_", "-"), tokens[1:]
+    verb, rest_of = trainers.command(str(tokens[0])), tokens[1:]
     if verb == "check" and rest_of:
-        verb, rest_of = str(rest_of[0]).replace("_", "-"), rest_of[1:]
+        verb, rest_of = trainers.command(str(rest_of[0])), rest_of[1:]
     if verb in trainers.names():
         return _of_room(verb, rest_of, fragment, names)
     return _matching(fragment, _of_verb(verb, rest_of, root))
@@ -204,7 +204,7 @@ def _in_body(header: str, body: str, line: str, names: Names) -> Found | None:
 
     with suppress(NbtrainError):
         tokens = [str(token) for token in split(header).tokens]
-        room = next((word for word in tokens if word.replace("_", "-") in trainers.names()), None)
+        room = next((word for word in tokens if trainers.command(word) in trainers.names()), None)
         if room is None:
             return None
         params_class = trainers.load(room).Params

@@ -24,25 +24,34 @@ from types import ModuleType
 
 from nbtrain.errors import ParamError, nearest
 
+ALIASES = {
+    "extractive-qa": "extractive-question-answering",
+    "image-scoring": "image-regression",
+    "st": "sentence-transformers",
+}
+"""Other names of rooms, those that users of other systems type."""
+
 
 def names() -> list[str]:
     """The commands, sorted. No room is imported."""
-    return sorted(_command(module.name) for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(command(module.name) for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def load(name: str) -> ModuleType:
-    """The room of this command, in either spelling.
+    """The room of this command, in either spelling or by an alias.
 
     Raises:
         ParamError: there is none; the nearest is named.
     """
-    command = _command(name)
-    if command not in names():
+    found = command(name)
+    if found not in names():
         raise ParamError(
-            f"there is no trainer {name!r}.{nearest(command, names())}", fix=f"the trainers are: {', '.join(names())}."
+            f"there is no trainer {name!r}.{nearest(found, names())}", fix=f"the trainers are: {', '.join(names())}."
         )
-    return importlib.import_module(f"{__name__}.{command.replace('-', '_')}")
+    return importlib.import_module(f"{__name__}.{found.replace('-', '_')}")
 
 
-def _command(name: str) -> str:
-    return name.strip().replace("_", "-")
+def command(name: str) -> str:
+    """The command that `name` means, in either spelling or by an alias; `name` itself where it means none."""
+    spelled = name.strip().replace("_", "-")
+    return ALIASES.get(spelled, spelled)

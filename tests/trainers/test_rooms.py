@@ -18,6 +18,12 @@ def test_a_room_knows_its_command():
     assert trainers.load("llm").Params.room == "llm"
 
 
+def test_a_room_has_the_names_that_others_gave_it():
+    assert trainers.command("extractive_qa") == "extractive-question-answering"
+    assert trainers.command("llm") == "llm"
+    assert not set(trainers.ALIASES) & set(trainers.names())
+
+
 def test_a_room_that_is_not_there_is_told_with_the_nearest():
     with pytest.raises(ParamError, match=r"no trainer 'lm'. Did you mean llm\?"):
         trainers.load("lm")
