@@ -64,7 +64,7 @@ class _Part:
         return _Part(self.rows.select(rows), self.places.choose(rows), self.faults)
 
 
-def read(params: Any, cache: Path) -> Splits:
+def read(params: Any, cache: Path, *, found: sources.Found | None = None) -> Splits:
     """Read what `params.data_path` names.
 
     Cells of CSV and workbooks are text as they stand. Rows that cannot be read (a bad line) do not end the reading:
@@ -73,14 +73,16 @@ def read(params: Any, cache: Path) -> Splits:
     Args:
         params: with the fields of the blocks Data and Basic, and `token` where there is one.
         cache: folder for Arrow files; one that is there already is used again while its source is the same.
+        found: the source, where a room has found it in a way of its own.
 
     Raises:
         DataError: nothing there, nothing readable in it, no such split, or no rows.
     """
-    source = params.data_path
-    if not isinstance(source, str):
-        source = str(materialise(source, cache, "value"))
-    found = sources.find(source, cache, getattr(params, "token", None))
+    if found is None:
+        source = params.data_path
+        if not isinstance(source, str):
+            source = str(materialise(source, cache, "value"))
+        found = sources.find(source, cache, getattr(params, "token", None))
     notices = list(found.notices)
     train = _open(found, params.train_split, "--train-split", cache)
     train = _limited(train, params, "train", notices)
