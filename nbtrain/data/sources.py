@@ -53,7 +53,7 @@ def find(source: str, cache: Path, token: str | None = None) -> Found:
         return _folder(archives.extract(path, cache), source) if archives.is_archive(path) else _file(path, source)
     if glob.has_magic(source):
         files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(name)]
-        return Found(_by_split(_readable(files, source), Path()), source)
+        return Found(by_split(_readable(files, source), Path()), source)
     if _HUB.fullmatch(source) and not formats.suffix(path) and not archives.is_archive(path):
         return _hub(source, token)
     beside = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
@@ -80,7 +80,7 @@ def _folder(folder: Path, source: str) -> Found:
     # a link in a folder of others may lead anywhere
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
     shown = [path for path in files if not any(_is_hidden(part) for part in path.relative_to(folder).parts)]
-    return Found(_by_split(_readable(shown, source), folder), source)
+    return Found(by_split(_readable(shown, source), folder), source)
 
 
 def _is_hidden(name: str) -> bool:
@@ -114,7 +114,7 @@ def _readable(files: Iterable[Path], source: str) -> list[Path]:
     return next(iter(by_format.values()))
 
 
-def _by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
+def by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
     """Files by the first split word in their folders and name; files without one are train."""
     splits: dict[str, list[Path]] = {}
     for path in files:
