@@ -13,7 +13,7 @@ A room has
 
 A room never prints, never imports another room, imports heavy libraries only inside functions, and catches only what it
 can mend.
-A name with a leading underscore is a part that rooms share.
+A name with a leading underscore is a part that rooms share; `rl` is a library, for rooms and for users.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ ALIASES = {
     "st": "sentence-transformers",
 }
 """Other names of rooms, those that users of other systems type."""
+LIBRARY = "rl"
+"""What rooms and users build on; no room, though it has a name of its own."""
 
 
 def names() -> list[str]:
     """The commands, sorted. No room is imported."""
-    return sorted(command(module.name) for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(command(name) for name in modules if not name.startswith("_") and name != LIBRARY)
 
 
 def load(name: str) -> ModuleType:
