@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,8 @@ def read(params: Any, cache: Path, *, found: sources.Found | None = None) -> Spl
     Args:
         params: with the fields of the blocks Data and Basic, and `token` where there is one.
         cache: folder for Arrow files; one that is there already is used again while its source is the same.
+        by: gives the class of each row; what is held out then has the same shares of them, and each class keeps a row
+            to train on.
         found: the source, where a room has found it in a way of its own.
 
     Raises:
@@ -82,7 +84,7 @@ def read(params: Any, cache: Path, *, found: sources.Found | None = None) -> Spl
         source = params.data_path
         if not isinstance(source, str):
             source = str(materialise(source, cache, "value"))
-        found = sources.find(source, cache, getattr(params, "token", None))
+        found = sources.find(source, cache, getattr(params, "token", None), room=getattr(params, "room", ""))
     notices = list(found.notices)
     train = _open(found, params.train_split, "--train-split", cache)
     train = _limited(train, params, "train", notices)
@@ -95,7 +97,7 @@ def read(params: Any, cache: Path, *, found: sources.Found | None = None) -> Spl
         if not params.valid_split:
             notices.append(f"Evaluated on the split {name}, which the data has.")
     elif params.valid_fraction > 0:
-        train, valid = _held_out(train, params, notices)
+        train, valid = _held_out(train, params, notices, by)
     faults = [dataclasses.replace(fault, split="train") for fault in train.faults]
     if valid is not None and name:
         faults += [dataclasses.replace(fault, split="valid") for fault in valid.faults]
@@ -110,7 +112,9 @@ def _limited(part: _Part, params: Any, name: str, notices: list[str]) -> _Part:
     return part.choose(_chosen(len(part.rows), params.max_samples, params.seed))
 
 
-def _held_out(part: _Part, params: Any, notices: list[str]) -> tuple[_Part, _Part | None]:
+def _held_out(
+    part: _Part, params: Any, notices: list[str], by: Callable[[Dataset], Sequence[Any]] | None
+) -> tuple[_Part, _Part | None]:
     import numpy
 
     total = len(part.rows)
@@ -118,11 +122,28 @@ def _held_out(part: _Part, params: Any, notices: list[str]) -> tuple[_Part, _Par
         notices.append("There is one row: nothing can be held out, so nothing is evaluated.")
         return part, None
     count = min(max(1, round(total * params.valid_fraction)), total - 1)
-    chosen = _chosen(total, count, params.seed)
+    chosen = _by_class(by(part.rows), count, params.seed) if by else _chosen(total, count, params.seed)
+    count = len(chosen)
+    if not count:
+        notices.append("No class has a second row: nothing can be held out, so nothing is evaluated.")
+        return part, None
     rest = numpy.setdiff1d(numpy.arange(total), chosen, assume_unique=True)
     share = f"--valid-fraction {params.valid_fraction:g}, seed {params.seed}"
     notices.append(f"{count:,} of {total:,} rows are held out to evaluate on ({share}).")
     return part.choose(rest), part.choose(chosen)
+
+
+def _by_class(classes: Sequence[Any], count: int, seed: int) -> Any:
+    """At most `count` rows, of each class its share, in their order; the first of each class is not among them."""
+    import numpy
+
+    _, codes = numpy.unique(numpy.asarray(classes, dtype=str), return_inverse=True)
+    shuffled = numpy.random.default_rng(seed).permutation(len(codes))
+    grouped = shuffled[numpy.argsort(codes[shuffled], kind="stable")]
+    spare = grouped[numpy.append(False, codes[grouped][1:] == codes[grouped][:-1])]
+    count = min(count, len(spare))
+    # evenly spaced over the classes: each gives its share, to within a row
+    return numpy.sort(spare[(numpy.arange(count) * len(spare)) // max(count, 1)])
 
 
 def _chosen(total: int, count: int, seed: int) -> Any:

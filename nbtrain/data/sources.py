@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DEMO = Path(__file__).parent / "demo" / "sft.jsonl"
+"""The built-in data of a room that has none of its own, which would be a file or folder of its name beside this one."""
 TRAIN = ("train", "training")
 VALID = ("validation", "valid", "val", "dev", "eval", "test", "testing")  # in the order in which they are taken
 _HUB = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
@@ -33,19 +34,20 @@ class Found:
     notices: list[str] = field(default_factory=list)
 
 
-def find(source: str, cache: Path, token: str | None = None) -> Found:
+def find(source: str, cache: Path, token: str | None = None, *, room: str = "") -> Found:
     """Find what `source` names: demo, a file, a folder, a glob, an archive, or a data set of the hub.
 
     Args:
         source: as the user gave it.
         cache: where archives are extracted.
         token: of the hub.
+        room: whose demo is meant.
 
     Raises:
         DataError: there is no such thing, or nothing in it that can be read.
     """
     if source == "demo":
-        return Found({"train": [DEMO]}, "demo: short instructions and answers, built in")
+        return _demo(room, cache)
     path = Path(source).expanduser()
     if path.is_dir():
         return _folder(path, source)
@@ -59,6 +61,13 @@ def find(source: str, cache: Path, token: str | None = None) -> Found:
     beside = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     what = f"There is no file or folder {source}.{nearest(path.name, beside)}"
     raise DataError(what, where=f"working directory {Path.cwd()}", fix="Give --data-path a file, a folder or a hub id.")
+
+
+def _demo(room: str, cache: Path) -> Found:
+    own = next(DEMO.parent.glob(f"{room.replace('-', '_')}*"), None) if room else None
+    if own is None:
+        return Found({"train": [DEMO]}, "demo: short instructions and answers, built in")
+    return replace(find(str(own), cache), origin=f"demo: {own.name}, built in")
 
 
 def _file(path: Path, source: str) -> Found:

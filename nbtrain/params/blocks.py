@@ -159,17 +159,29 @@ class Evaluation(BaseModel):
     early_stopping_patience: int | None = option(
         None, "stop after so many evaluations without a better one", group="Evaluation", unit="evaluations", ge=1
     )
+    early_stopping_threshold: float = option(
+        0.0,
+        "what is better by no more than this does not count for the patience",
+        group="Evaluation",
+        unit="metric",
+        ge=0,
+    )
     best_model: bool = option(
         False, "end with the weights of the best evaluation, not with the last ones", group="Evaluation"
     )
 
 
-class Samples(BaseModel):
-    """What a language model writes while it trains."""
+class Shown(BaseModel):
+    """When it is shown what the model does."""
 
     sample_every_n_steps: int = option(
         0, "steps between samples; 0: at each evaluation", group="Samples", unit="steps", ge=0
     )
+
+
+class Samples(Shown):
+    """What a language model writes while it trains."""
+
     sample_prompts: str | list[str] | None = option(
         None, "prompts, as JSON or one text; none: from the held-out rows", group="Samples"
     )

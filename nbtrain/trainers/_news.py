@@ -67,10 +67,11 @@ class Best:
 
     Args:
         metric: of an evaluation; lower is better where `record.LOWER_IS_BETTER` knows its name.
+        threshold: an evaluation that is better by no more than this counts among those without a better one.
     """
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
+    def __init__(self, metric: str, threshold: float = 0.0) -> None:
+        self.metric, self.threshold = metric, threshold
         self.values: dict[str, float] = {}
         self.step = self.worse = 0
 
@@ -79,10 +80,9 @@ class Best:
         sign = 1 if lower_is_better(self.metric) else -1
         value, best = values.get(self.metric, math.nan), self.values.get(self.metric, sign * math.inf)
         better = sign * value < sign * best
+        self.worse = 0 if sign * (best - value) > self.threshold else self.worse + 1
         if better:
-            self.values, self.step, self.worse = dict(values), step, 0
-        else:
-            self.worse += 1
+            self.values, self.step = dict(values), step
         return better
 
 
@@ -107,7 +107,7 @@ class News:
         self.clock = Clock()
         self.values: dict[str, float] = {}
         self.stopping = False
-        self.best = Best(told.metric)
+        self.best = Best(told.metric, params.early_stopping_threshold)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         run, begin, here = self.run, self.run.resume_from, self.run.folder.path

@@ -1,0 +1,274 @@
+"""The road of a room whose model is a body with a head: judged rows, the model, its training, the saved model.
+
+A room makes a `Job` from its rows and calls `fit`; what is special about it is in the functions of the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbtrain.data import check as judge
+from nbtrain.data import read
+from nbtrain.errors import ModelError
+from nbtrain.models import load
+from nbtrain.models.adapters import QUANTISED
+from nbtrain.models.headed import reopened
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers import _loop
+from nbtrain.trainers._samples import undisturbed
+
+LOOKED_AT = 64  # rows for samples between two evaluations, and before the first
+COMPARED = 4  # rows that the saved model is asked, too
+SAME = 1e-2  # of the largest output: what merging an adapter and rounding may change
+
+Found = Sequence[Any]
+"""What the model says to each row, in their order; `Job.rows` makes it of a batch."""
+
+
+def _logits(outputs: Any, batch: Mapping[str, Any]) -> Found:
+    return list(outputs.logits.float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, and how it is looked at.
+
+    auto: class of transformers: AutoModelForSequenceClassification ... config: its config, with what the head needs.
+    task: of peft's task types, "" where it knows none.
+    tiny: the folder that `--model tiny` means. processor: saved with the model: a tokenizer, an image processor.
+    train, valid: datasets; valid None where nothing is held out.
+    collate: rows to a batch with "labels"; "tokens" in it, an int, are counted and not given to the model.
+    measure: what the model says to the held-out rows to the values of an evaluation; the loss is added.
+    metric: of those values, by which one evaluation is better than another.
+    show: what the model says to the first rows of `shown` to samples.
+    loss: (outputs, labels, num_items_in_batch) to a loss in place of the model's own.
+    mean: whether the loss of a batch is its mean whatever the batches of a step: not so where the model's own divides
+        by the items of a whole step.
+    rows: the outputs of a batch, and the batch, to what `measure` and `show` get for each of its rows.
+    conclude: the trained model and what it says to the held-out rows, before it is saved.
+    """
+
+    auto: str
+    config: Any
+    train: Any
+    valid: Any
+    collate: Callable[[list[Mapping[str, Any]]], dict[str, Any]]
+    measure: Callable[[Found], Mapping[str, float]]
+    show: Callable[[Found], tuple[Mapping[str, Any], ...]]
+    metric: str = "loss"
+    task: str = ""
+    tiny: Path | None = None
+    processor: Any = None
+    loss: Callable[..., Any] | None = None
+    mean: bool = True
+    rows: Callable[[Any, Mapping[str, Any]], Found] = _logits
+    conclude: Callable[[Any, Found], None] = lambda model, found: None
+
+    @property
+    def shown(self) -> Any:
+        """The rows that samples are taken from."""
+        return self.valid if self.valid is not None else self.train
+
+
+def begin(params: Any) -> None:
+    """No bars in a cell, and the seed set."""
+    import datasets
+    from transformers import set_seed
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    set_seed(params.seed)
+
+
+def judged(params: Any, run: ActiveRun, splits: read.Splits, form: judge.Form) -> read.Splits:
+    """The rows that can be used; what was found is told."""
+    for notice in splits.notices:
+        run.warn(notice)
+    run.stage("checking the rows")
+    splits, report = judge.check(splits, form, on_bad_rows=params.on_bad_rows)
+    run.warn("\n".join(report.lines()))
+    return splits
+
+
+def place(params: Any, tiny: Path | None, run: ActiveRun | None = None, *, better: str = "") -> str:
+    """Where the model is.
+
+    Args:
+        tiny: the folder that `--model tiny` means.
+        run: is told of a model to use in earnest, where nobody has chosen one.
+        better: its hub id.
+    """
+    if params.model != "tiny" or tiny is None:
+        return load.resolve(params.model)
+    if run is not None and better and "model" not in params.given():
+        run.warn(f"The built-in tiny model is trained: it shows how all works. For good results: --model {better}.")
+    return str(tiny)
+
+
+def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
+    """Train, save and see that what was saved opens and says the same.
+
+    Returns:
+        The last evaluation's values, or with --best-model the best one's, and the totals.
+    """
+    from transformers import set_seed
+
+    run.stage("loading the model")
+    set_seed(params.seed)  # what the data took must not change how a head begins
+    model = load.headed_model(
+        params, job.auto, config=job.config, task=job.task, whole=head(job), tiny=job.tiny, tell=run.warn
+    )
+    run.stage("preparing")
+    trainer, facts = _trainer(params, run, model, job)
+    watched = Watched(trainer, run, job)
+    trainer.evaluation_loop = watched.evaluate
+    values = _loop.train(trainer, params, run, _loop.Told(facts, watched.take, metric=job.metric))
+    if job.valid is not None and not run.stopped:
+        run.stage("measuring the trained model")
+        job.conclude(model, watched.look(job.valid))
+    expected = watched.look(job.shown.select(range(min(COMPARED, len(job.shown)))))
+    run.stage("saving the model")
+    _save(params, run, model, job)
+    if not run.stopped:
+        run.stage("opening the saved model")
+        _verify(params, run, job, expected)
+    return values
+
+
+def head(job: Job) -> list[str]:
+    """The parts of the model that are not its body, by name: they are trained whole, also beside an adapter."""
+    import torch
+    import transformers
+
+    with torch.device("meta"):
+        model = getattr(transformers, job.auto).from_config(job.config)
+    parts = model.named_children()
+    return [name for name, part in parts if name != model.base_model_prefix and any(True for _ in part.parameters())]
+
+
+def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, dict[str, Any]]:
+    """The Trainer, and what is known at the start."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    counts, device = load.parameter_counts(model), load.device()
+    if device.note:
+        run.warn(device.note)
+    precision = load.precision(params, device)
+    arguments = _loop.arguments(
+        params, run, rows=len(job.train), device=device, precision=precision, evaluate=job.valid is not None
+    )
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(**arguments),
+        data_collator=job.collate,
+        train_dataset=job.train,
+        eval_dataset=job.valid,
+        processing_class=job.processor,
+        compute_loss_func=job.loss,
+    )
+    # a Trainer takes the loss of a model that knows of accumulation as divided already; some divide for one task only
+    trainer.loss_is_scaled_for_ga = not job.mean
+    return trainer, {
+        "model": params.model,
+        **counts,
+        "device": device.kind,
+        "dtype": "bf16" if precision.bf16 else "fp16" if precision.fp16 else "fp32",
+        "threads": torch.get_num_threads(),
+        "rows": len(job.train),
+        "valid_rows": len(job.valid) if job.valid is not None else 0,
+    }
+
+
+class Watched:
+    """What the model in training says to rows, and what the last evaluation saw."""
+
+    def __init__(self, trainer: Any, run: ActiveRun, job: Job) -> None:
+        self.trainer, self.run, self.job = trainer, run, job
+        self._seen: tuple[int, Found] = (-1, ())
+
+    def evaluate(self, dataloader: Any, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> Any:
+        """transformers' evaluation loop, but one that a stop ends and that keeps what the model said."""
+        from transformers.trainer_utils import EvalLoopOutput
+
+        loss, found = self._through(dataloader)
+        values = {"loss": loss}
+        if not self.run.stop_asked():
+            values |= self.job.measure(found)
+            self._seen = (self.trainer.state.global_step, found)
+        named = {f"{metric_key_prefix}_{name}": float(value) for name, value in values.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(found))
+
+    def take(self, step: int) -> tuple[Mapping[str, Any], ...]:
+        """Samples of the model as it is after `step` steps."""
+        at, found = self._seen
+        rows = self.job.shown
+        return self.job.show(found if at == step else self.look(rows.select(range(min(LOOKED_AT, len(rows))))))
+
+    def look(self, rows: Any) -> Found:
+        """What the model says to these rows now."""
+        return self._through(self.trainer.get_eval_dataloader(rows))[1]
+
+    def _through(self, dataloader: Any) -> tuple[float, Found]:
+        """(mean loss of a row, what the model says to each)."""
+        total, found = 0.0, list[Any]()
+        with undisturbed(self.trainer.model):
+            for batch in dataloader:
+                batch.pop("tokens", None)
+                loss, outputs = self.trainer.compute_loss(self.trainer.model, batch, return_outputs=True)
+                rows = self.job.rows(outputs, batch)
+                total += float(loss) * len(rows)
+                found += rows
+                if self.run.stop_asked():
+                    break
+        return total / max(len(found), 1), found
+
+
+def _save(params: Any, run: ActiveRun, model: Any, job: Job) -> None:
+    reopen = reopened(params, job.auto, job.config, tiny=job.tiny)
+    load.save(model, job.processor, run.folder.model, params, reopen=reopen)
+
+
+def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
+    """Open what was saved and ask it some rows.
+
+    Raises:
+        ModelError: it cannot be opened, or says something else than the trained model.
+    """
+    import numpy
+    import torch
+
+    model = load.saved_headed(job.auto, run.folder.model, trust_remote_code=params.trust_remote_code)
+    batch = job.collate([job.shown[row] for row in range(len(expected))])
+    batch.pop("tokens", None)
+    with torch.no_grad():
+        found = job.rows(model(**batch), batch)
+    for one, other in zip(found, expected, strict=True):
+        one, other = numpy.asarray(one, dtype=float), numpy.asarray(other, dtype=float)
+        if not numpy.isfinite(one).all():
+            raise ModelError(
+                f"{run.folder.model}: the saved model gives no numbers.", fix="lower --lr and train again."
+            )
+        exact = load.precision(params, load.device()).dtype == torch.float32 and params.quantization not in QUANTISED
+        if exact and numpy.abs(one - other).max() > SAME * max(1.0, float(numpy.abs(other).max())):
+            raise ModelError(f"{run.folder.model}: the saved model says something else than the trained one.")
+
+
+def check(params: Any, splits: read.Splits, form: judge.Form) -> list[str]:
+    """What judging the rows finds, for a screen; what a run would stop at is told with everything else."""
+    _, report = judge.check(splits, form, on_bad_rows="skip")
+    return [f"Data: {splits.origin}", *splits.notices, *report.lines()]
+
+
+def longest(params: Any, config: Any, processor: Any = None) -> int:
+    """Tokens of the longest row: no more than --max-seq-length, nor than the model has places for."""
+    text = config.get_text_config()
+    places = getattr(text, "max_position_embeddings", None) or params.max_seq_length
+    if text.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer"):
+        places -= (text.pad_token_id or 0) + 1  # these count their places from behind that of the padding
+    asked = min(params.max_seq_length, getattr(processor, "model_max_length", None) or params.max_seq_length)
+    return int(min(asked, places))
