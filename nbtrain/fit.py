@@ -29,13 +29,13 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
     """Claim a run folder, put the notebook's variables into it, and write down what was asked.
 
     Args:
-        params: of a room; `data_path` may hold rows instead of a path.
+        params: of a room; `data_path` may hold rows instead of a path, and other fields functions.
         root: the folder in which a plain name becomes a run.
 
     Raises:
         DataError: the rows cannot be stored. RunError: the folder cannot be made.
     """
-    from nbtrain.data import read
+    from nbtrain.data import functions, read
 
     _remember(params.secrets())
     claimed = folder.claim(params.project_name, params.room, params.method, root)
@@ -43,6 +43,10 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
     if source is not None and not isinstance(source, str):
         stored = read.materialise(source, claimed.data, "train")
         params = params.but(source=params.provenance("data_path"), data_path=str(stored))
+    for name, value in params.changed().items():
+        if params.options()[name].is_function:
+            stored = functions.kept(value, claimed.data / name)
+            params = params.but(source=params.provenance(name), **{name: stored})
     folder.write_params(claimed, params)
     with Journal(claimed.events) as journal:  # what was ignored is known here only: params.json has what is left
         for notice in params.notices:

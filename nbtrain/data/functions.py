@@ -60,6 +60,13 @@ def store(function: Callable[..., Any], folder: Path) -> Path:
     return path
 
 
+def kept(value: Any, folder: Path) -> Any:
+    """`value` with the path of each function, itself or in a list, in its place."""
+    if isinstance(value, list):
+        return [kept(each, folder) for each in value]
+    return str(store(value, folder)) if callable(value) else value
+
+
 def load(place: str | os.PathLike[str]) -> Callable[..., Any]:
     """The function that `place` names, as `is_place` says; FILE.py alone: the function of that name.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nbtrain.errors import ParamError, nearest
@@ -113,6 +113,8 @@ def _values(item: Option) -> str:
 
 
 def _name(kind: Any) -> str:
+    if typing.get_origin(kind) is Callable:
+        return "a function"
     if _is_structure(kind):
         return "a list, as JSON" if typing.get_origin(kind) is list else "names and values, as JSON"
     return {int: "a whole number", float: "a number", str: "text", Any: "text, or a variable"}.get(kind, "text")

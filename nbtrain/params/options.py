@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -49,6 +49,9 @@ def _text(value: Any) -> Any:
 Location = Annotated[str, BeforeValidator(_text)]
 """A name or a path. A Run is a path too (its model), so it may stand wherever a model is asked for."""
 
+Function = Annotated[Callable[..., Any] | str, BeforeValidator(_text)]
+"""A function of the notebook, or where one is found: `module:function`, `FILE.py:function`, a name that a room knows."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -87,6 +90,11 @@ class Option:
     def is_switch(self) -> bool:
         """Whether it is on or off, so that `--peft` and `--no-peft` say all."""
         return bool in self.kinds
+
+    @property
+    def is_function(self) -> bool:
+        """Whether its value may be a function."""
+        return Callable in map(typing.get_origin, self.kinds)
 
     @property
     def nullable(self) -> bool:

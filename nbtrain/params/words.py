@@ -172,6 +172,8 @@ def _value(given: Any, item: Option, flag: str, names: Names | None, rows: Rows)
         return given
     if Any in item.kinds:
         return _rows_or_place(str(given), flag, names, rows)
+    if item.is_function and callable((names or {}).get(str(given))):
+        return (names or {})[str(given)]
     if item.nullable and given == "none" and str not in item.kinds and "none" not in item.choices:
         return None
     if _structured(item):
