@@ -64,7 +64,13 @@ class _Part:
         return _Part(self.rows.select(rows), self.places.choose(rows), self.faults)
 
 
-def read(params: Any, cache: Path, *, found: sources.Found | None = None) -> Splits:
+def read(
+    params: Any,
+    cache: Path,
+    *,
+    found: sources.Found | None = None,
+    by: Callable[[Dataset], Sequence[Any]] | None = None,
+) -> Splits:
     """Read what `params.data_path` names.
 
     Cells of CSV and workbooks are text as they stand. Rows that cannot be read (a bad line) do not end the reading:
@@ -73,9 +79,9 @@ def read(params: Any, cache: Path, *, found: sources.Found | None = None) -> Spl
     Args:
         params: with the fields of the blocks Data and Basic, and `token` where there is one.
         cache: folder for Arrow files; one that is there already is used again while its source is the same.
+        found: the source, where a room has found it in a way of its own.
         by: gives the class of each row; what is held out then has the same shares of them, and each class keeps a row
             to train on.
-        found: the source, where a room has found it in a way of its own.
 
     Raises:
         DataError: nothing there, nothing readable in it, no such split, or no rows.
