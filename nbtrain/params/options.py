@@ -50,7 +50,7 @@ Location = Annotated[str, BeforeValidator(_text)]
 """A name or a path. A Run is a path too (its model), so it may stand wherever a model is asked for."""
 
 Function = Annotated[Callable[..., Any] | str, BeforeValidator(_text)]
-"""A function of the notebook, or where one is found: `module:function`, `FILE.py:function`, a name that a room knows."""
+"""A function of the notebook, or where one is: `module:function`, `FILE.py:function`, a name that the room knows."""
 
 
 @dataclass(frozen=True)
