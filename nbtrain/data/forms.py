@@ -140,8 +140,9 @@ def _side(row: Mapping[str, Any], form: Form, role: str, speaker: str) -> list[M
     """One side of a pair: a text, or messages already."""
     column = form.columns[role]
     value = row[column]
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return _turns(value, column)
+    turns = _parsed(value)
+    if isinstance(turns, list) and turns and isinstance(turns[0], dict) and {"role", "from"} & turns[0].keys():
+        return _turns(turns, column)
     return [{"role": speaker, "content": text(value, column, role in form.numbers)}]
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "Precision",
     "causal_model",
     "device",
+    "frozen_model",
     "headed_model",
     "parameter_counts",
     "precision",
@@ -64,7 +65,21 @@ def causal_model(params: Any, *, tell: Tell = _to_nobody) -> Any:
         ModelError: the model is not there, is no causal language model, is pickled, or would run code of its own.
         MissingExtra: bitsandbytes is needed and not installed.
     """
-    here, place = device(), resolve(params.model)
+    model = _opened(params, params.model, tell)
+    return with_adapter(model, params) if params.peft else model
+
+
+def frozen_model(params: Any, name: str, *, tell: Tell = _to_nobody) -> Any:
+    """Another causal language model, opened as `params` opens theirs, to be asked and not trained.
+
+    Raises:
+        ModelError: as `causal_model`.
+    """
+    return _opened(params, name, tell).requires_grad_(False).eval()
+
+
+def _opened(params: Any, name: str, tell: Tell) -> Any:
+    here, place = device(), resolve(name)
     hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
     # only a GPU may be too small for weights in float32, and counting those of a large model takes a second
     wanted = precision(params, here, size=size(place, **hub)[0] if here.kind == "cuda" else None)
@@ -75,9 +90,9 @@ def causal_model(params: Any, *, tell: Tell = _to_nobody) -> Any:
     if base := adapter_base(place, token=params.token):
         if params.quantization not in QUANTISED:
             model.requires_grad_(True)  # peft froze it
-        tell(f"{params.model} is an adapter: it was merged into its base, {base}, before training.")
+        tell(f"{name} is an adapter: it was merged into its base, {base}, before training.")
     model.config.use_cache = False
-    return with_adapter(model, params) if params.peft else model
+    return model
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

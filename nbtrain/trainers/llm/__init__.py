@@ -23,6 +23,8 @@ from nbtrain.trainers.llm import default, sft
 
 METHODS: dict[str, ModuleType] = {"default": default, "generic": default, "sft": sft}
 """Each method is a module with the functions that a room has: train, check, opened, predict, usage."""
+CHATS = tuple(name for name in METHODS if name not in ("default", "generic"))
+"""The methods that read chats, written by a template."""
 
 
 def _only(value: Any) -> Any:
@@ -45,6 +47,12 @@ class Language(BaseModel):
         group="Training",
     )
     text_column: str = option("text", "column of plain text", group="Data")
+    chat_template: str | None = option(
+        None,
+        "how a chat is written: a name (chatml, llama-3, alpaca ...), or Jinja; none: the tokenizer's own, else chatml",
+        group="Data",
+        only=CHATS,
+    )
     block_size: Annotated[int, BeforeValidator(_only)] = option(
         1024, "longest piece of text that is trained on", group="Data", unit="tokens", ge=8
     )

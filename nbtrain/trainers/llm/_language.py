@@ -38,6 +38,24 @@ Prepare = Callable[..., Tokens]
 
 def train(params: Any, run: ActiveRun, prepare: Prepare) -> dict[str, float]:
     """Train a causal language model."""
+    tokens, tokenizer = tokenised(params, run, prepare)
+    return fit(params, run, tokens, tokenizer)
+
+
+def text_or_chat(params: Any, splits: read.Splits) -> chat.Form:
+    """The form of plain text or of chats."""
+    named = {"text": params.text_column} if "text_column" in params.given() else {}
+    return chat.recognise(splits.train, params.column_mapping, named)
+
+
+def tokenised(
+    params: Any, run: ActiveRun, prepare: Prepare, recognise: Callable[..., judge.Form] = text_or_chat
+) -> tuple[Tokens, Any]:
+    """The data, judged and in tokens, before a model is loaded; and the tokenizer.
+
+    Args:
+        recognise: (params, splits) to the form of the rows.
+    """
     import datasets
     from transformers import set_seed
     from transformers.utils import logging
@@ -45,17 +63,11 @@ def train(params: Any, run: ActiveRun, prepare: Prepare) -> dict[str, float]:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     set_seed(params.seed)
-    tokens, tokenizer = tokenised(params, run, prepare)
-    return fit(params, run, tokens, tokenizer)
-
-
-def tokenised(params: Any, run: ActiveRun, prepare: Prepare) -> tuple[Tokens, Any]:
-    """The data, judged and in tokens, before a model is loaded; and the tokenizer."""
     run.stage("reading the data")
     splits = read.read(params, run.folder.data)
     for notice in splits.notices:
         run.warn(notice)
-    form = _form(params, splits)
+    form = recognise(params, splits)
     run.stage("checking the rows")
     splits, report = judge.check(splits, form, on_bad_rows=params.on_bad_rows)
     run.warn("\n".join(report.lines()))
@@ -64,16 +76,11 @@ def tokenised(params: Any, run: ActiveRun, prepare: Prepare) -> tuple[Tokens, An
     return prepare(params, run, splits, form, tokenizer, _longest(params)), tokenizer
 
 
-def check(params: Any, cache: Path) -> list[str]:
+def check(params: Any, cache: Path, recognise: Callable[..., judge.Form] = text_or_chat) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
     splits = read.read(params, cache)
-    _, report = judge.check(splits, _form(params, splits), on_bad_rows="skip")
+    _, report = judge.check(splits, recognise(params, splits), on_bad_rows="skip")
     return [f"Data: {splits.origin}", *splits.notices, *report.lines()]
-
-
-def _form(params: Any, splits: read.Splits) -> chat.Form:
-    named = {"text": params.text_column} if "text_column" in params.given() else {}
-    return chat.recognise(splits.train, params.column_mapping, named)
 
 
 def _longest(params: Any) -> int:
@@ -109,22 +116,30 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
 
 def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: Tokens) -> tuple[Any, dict[str, Any]]:
     """The Trainer, and what is known at the start."""
+    precision, arguments, facts = settled(params, run, model, tokens)
+    way = _ways.choose(params, run, model, tokenizer, precision)
+    make = _ways.trl_trainer if params.backend == "trl" else _ways.plain_trainer
+    data = {"train_dataset": tokens.train, "eval_dataset": tokens.valid}
+    trainer = make(model, tokenizer, data, way, arguments)
+    trainer.evaluation_loop = partial(_mean_over_tokens, trainer, run)
+    return trainer, facts | {"path": way.told}
+
+
+def settled(
+    params: Any, run: ActiveRun, model: Any, tokens: Tokens
+) -> tuple[load.Precision, dict[str, Any], dict[str, Any]]:
+    """The precision, the arguments of a Trainer, and what is known at the start."""
     import torch
 
     counts, device = load.parameter_counts(model), load.device()
     if device.note:
         run.warn(device.note)
     precision = load.precision(params, device, size=counts["parameters"])
-    way = _ways.choose(params, run, model, tokenizer, precision)
     held_out = tokens.valid is not None
     arguments = _loop.arguments(
         params, run, rows=len(tokens.train), device=device, precision=precision, evaluate=held_out
     )
-    make = _ways.trl_trainer if params.backend == "trl" else _ways.plain_trainer
-    data = {"train_dataset": tokens.train, "eval_dataset": tokens.valid}
-    trainer = make(model, tokenizer, data, way, arguments)
-    trainer.evaluation_loop = partial(_mean_over_tokens, trainer, run)
-    return trainer, {
+    facts = {
         "model": params.model,
         **counts,
         "device": device.kind,
@@ -132,8 +147,8 @@ def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: To
         "threads": torch.get_num_threads(),
         "rows": len(tokens.train),
         "valid_rows": len(tokens.valid) if held_out else 0,
-        "path": way.told,
     }
+    return precision, arguments, facts
 
 
 def _mean_over_tokens(

@@ -23,12 +23,6 @@ ONLY = ("sft",)
 class SFT(BaseModel):
     """What sft alone reads."""
 
-    chat_template: str | None = option(
-        None,
-        "how a chat is written: a name (chatml, llama-3, alpaca ...), or Jinja; none: the tokenizer's own, else chatml",
-        group="Data",
-        only=ONLY,
-    )
     max_seq_length: int | None = option(
         None,
         "longest chat; what is longer is cut; none: as --block-size",
