@@ -38,13 +38,22 @@ class Params(BaseModel):
     def __init__(self, **values: Any) -> None:
         known = type(self).options()
         given = {type(self).field_name(name): value for name, value in values.items()}
-        kept, notices = _without_strangers(type(self), given)
+        understood, told = self.understood(given)
+        kept, notices = _without_strangers(type(self), understood)
         try:
             super().__init__(**kept)
         except ValidationError as error:
             raise _as_param_error(error, known) from None
-        self._notices = notices
+        self._notices = [*told, *notices]
         self._provenance = {name: "user" for name in kept}
+
+    @classmethod
+    def understood(cls, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """What `given` (by field, as it was given) means to the room, and what the user should be told of it.
+
+        A room whose methods have other names, or exclude some fields, says so here.
+        """
+        return given, []
 
     @classmethod
     def options(cls) -> dict[str, Option]:
@@ -92,7 +101,9 @@ class Params(BaseModel):
             notices: what the user should be told already, of the words in which the values were given.
         """
         params = cls(**{cls.field_name(name): value for name, value in mapping.items()})
-        params._provenance = {name: source if isinstance(source, str) else source[name] for name in params._provenance}
+        params._provenance = {
+            name: source if isinstance(source, str) else source.get(name, "auto") for name in params._provenance
+        }
         params._notices = [*notices, *params._notices]
         return params, list(params._notices)
 
