@@ -48,7 +48,9 @@ class Job:
     mean: whether the loss of a batch is its mean whatever the batches of a step: not so where the model's own divides
         by the items of a whole step.
     rows: the outputs of a batch, and the batch, to what `measure` and `show` get for each of its rows.
+    ready: the model before it is trained, for a job whose `measure` and `show` let it write.
     conclude: the trained model and what it says to the held-out rows, before it is saved.
+    new_head: whether what is no body is a new head, trained whole beside an adapter.
     """
 
     auto: str
@@ -65,7 +67,9 @@ class Job:
     loss: Callable[..., Any] | None = None
     mean: bool = True
     rows: Callable[[Any, Mapping[str, Any]], Found] = _logits
+    ready: Callable[[Any], None] = lambda model: None
     conclude: Callable[[Any, Found], None] = lambda model, found: None
+    new_head: bool = True
 
     @property
     def shown(self) -> Any:
@@ -119,9 +123,11 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
 
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how a head begins
+    whole = head(job) if job.new_head else ()
     model = load.headed_model(
-        params, job.auto, config=job.config, task=job.task, whole=head(job), tiny=job.tiny, tell=run.warn
+        params, job.auto, config=job.config, task=job.task, whole=whole, tiny=job.tiny, tell=run.warn
     )
+    job.ready(model)
     run.stage("preparing")
     trainer, facts = _trainer(params, run, model, job)
     watched = Watched(trainer, run, job)
