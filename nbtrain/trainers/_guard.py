@@ -82,13 +82,17 @@ class Guard:
     def _refuse(self, found: Found | None) -> None:
         if found is None or _is_number(found.norm):
             return
-        raise TrainingError(
-            f"the loss or its gradient is not a number at step {found.step}",
-            where=f"step {found.step}{_rows(found.batches, self.trainer.train_dataset)}",
-            why="the learning rate is too high, or these rows hold something that the model cannot take",
-            fix=f"lower --lr (now {self.params.lr:g}), or leave such steps out with --on-nan skip; "
-            "the last checkpoint is kept.",
-        )
+        raise not_a_number(found.step, self.params.lr, _rows(found.batches, self.trainer.train_dataset))
+
+
+def not_a_number(step: int, lr: float, rows: str = "") -> TrainingError:
+    """The error for a loss or gradient that is no number. rows: ", rows 3, 17"."""
+    return TrainingError(
+        f"the loss or its gradient is not a number at step {step}",
+        where=f"step {step}{rows}",
+        why="the learning rate is too high, or these rows hold something that the model cannot take",
+        fix=f"lower --lr (now {lr:g}), or leave such steps out with --on-nan skip; the last checkpoint is kept.",
+    )
 
 
 def _is_number(norm: Any) -> bool:

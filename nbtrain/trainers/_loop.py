@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,6 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
     Raises:
         TrainingError: a loss that is not a number, or no memory left.
     """
-    import torch
     from transformers import PrinterCallback
 
     guard = Guard(trainer, params)
@@ -135,19 +134,13 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
     # it walks all modules at each batch, for a figure that nobody is shown
     trainer.floating_point_ops = lambda inputs: 0
     began = time.monotonic()
-    try:
+    with memory_told(lambda: trainer.state.global_step + 1, trainer.args.per_device_train_batch_size):
         with contextlib.suppress(Complete):
             trainer.train(resume_from_checkpoint=str(run.resume_from) if run.resume_from else None)
         guard.settle()
         if not news.values and not news.stopping and trainer.args.eval_strategy != "no":
             trainer.evaluate()
         values = _at_best(trainer, news, run)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(trainer) from error
-    except RuntimeError as error:
-        if "allocate memory" in str(error):  # the CPU's allocator has no exception of its own
-            raise _out_of_memory(trainer) from error
-        raise
     if guard.left_out:
         run.warn(f"Steps left out: {guard.left_out}; their loss or its gradient was not a number (--on-nan skip).")
     seconds = round(time.monotonic() - began, 3)
@@ -182,17 +175,36 @@ def _aside(evaluate: Callable[..., Any], clock: Clock) -> Callable[..., Any]:
     return aside
 
 
-def _out_of_memory(trainer: Any) -> TrainingError:
+@contextlib.contextmanager
+def memory_told(step: Callable[[], int], batch: int) -> Iterator[None]:
+    """What is raised inside where no memory is left, in words.
+
+    Args:
+        step: the one that is being computed.
+        batch: rows at once.
+    """
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(step(), batch) from error
+    except RuntimeError as error:
+        if "allocate memory" in str(error):  # the CPU's allocator has no exception of its own
+            raise _out_of_memory(step(), batch) from error
+        raise
+
+
+def _out_of_memory(step: int, batch: int) -> TrainingError:
     import resource
 
     import torch
 
     on_gpu = torch.cuda.is_initialized()
     held = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    batch = trainer.args.per_device_train_batch_size
     return TrainingError(
         f"out of memory {'on the GPU' if on_gpu else 'in this process'}: the peak was {held / 2**30:.1f} GB",
-        where=f"step {trainer.state.global_step + 1}",
+        where=f"step {step}",
         fix=f"a smaller --batch-size (now {batch}) with more --gradient-accumulation keeps the result; --peft, with "
         "--quantization int4, holds a fraction of the optimiser's state; a shorter --max-seq-length or --block-size "
         "shortens the longest row.",

@@ -94,6 +94,7 @@ class News:
     """The callback of a Trainer; `callback` makes it one.
 
     Args:
+        guard: of the Trainer's gradients; None where a loop of our own judges them itself.
         told: what a room shows of itself.
 
     Attributes:
@@ -102,7 +103,7 @@ class News:
         best: the best evaluation up to now.
     """
 
-    def __init__(self, params: Any, run: ActiveRun, guard: Guard, told: Told) -> None:
+    def __init__(self, params: Any, run: ActiveRun, guard: Guard | None, told: Told) -> None:
         self.params, self.run, self.guard, self.told, self.take = params, run, guard, told, told.take
         self.clock = Clock()
         self.values: dict[str, float] = {}
@@ -111,7 +112,8 @@ class News:
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         run, begin, here = self.run, self.run.resume_from, self.run.folder.path
-        self.guard.watch()
+        if self.guard:
+            self.guard.watch()
         own = begin is not None and begin.is_relative_to(here)
         if not own:  # a run that begins at another's checkpoint is a new one
             room, method = self.params.room, self.params.method
@@ -140,7 +142,8 @@ class News:
         self.clock.speed()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.guard.judge()
+        if self.guard:
+            self.guard.judge()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 1 < state.max_steps and args.eval_strategy != "no":
@@ -183,7 +186,8 @@ class News:
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         with self.clock.aside():
-            self.guard.settle()
+            if self.guard:
+                self.guard.settle()
             path = self.run.folder.checkpoints / f"checkpoint-{state.global_step}"
             checkpoints.commit(path)
             self.run.emit(Saved(step=state.global_step, path=str(path.relative_to(self.run.folder.path))))
