@@ -13,6 +13,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "train": "nbtrain.run",
     "Run": "nbtrain.run",
+    "create_sft_trainer": "nbtrain.lifecycle",
+    "create_rl_trainer": "nbtrain.lifecycle",
+    "TrainerBase": "nbtrain.lifecycle",
+    "TrainingState": "nbtrain.lifecycle",
     "LLMTrainingParams": "nbtrain.trainers.llm",
     "load_ipython_extension": "nbtrain.notebook",
     "unload_ipython_extension": "nbtrain.notebook",

@@ -68,11 +68,11 @@ def _obey(arguments: list[str]) -> int:
 
 def _configured(tokens: list[str]) -> Params:
     """The parameters of `--config FILE`, and those that stand behind it, which go first."""
-    from nbtrain import export
+    from nbtrain import configs
 
     own, rest = take(tokens, valued=("--config",))
-    room, values = export.read_yaml(own["--config"])
-    return verbs.parameters(room, rest, before=values)
+    config = configs.read(own["--config"])
+    return verbs.parameters(config.room, rest, before=config.values, told=config.notices)
 
 
 def _train(params: Params) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import pprint
-import re
 import shlex
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtrain import __version__, doctor, redact, trainers
+from nbtrain import __version__, doctor, redact
+from nbtrain.configs import VARIABLE
 from nbtrain.errors import ParamError, nearest
 from nbtrain.params import Params, words
 from nbtrain.runs.files import atomic_write
@@ -39,7 +38,6 @@ if __name__ == "__main__":
     )
     print(run)
 '''
-_VARIABLE = re.compile(r"\$(\$?)\{(\w+)\}")
 _AS_TEXT = r"$\g<0>"  # one more $ before it: not a variable
 _DATA = ("train_split", "valid_split", "chat_template")  # fields that AutoTrain's layout keeps under `data`
 
@@ -60,7 +58,7 @@ def script(params: Params, folder: RunFolder | None = None) -> str:
 
 
 def yaml(params: Params, folder: RunFolder | None = None) -> str:
-    """A config in AutoTrain's layout; `read_yaml` reads it, and those that AutoTrain's users have.
+    """A config in AutoTrain's layout; `configs.read` reads it, and those that AutoTrain's and Oumi's users have.
 
     Args:
         folder: the run that was trained; a file inside it is written as `${here}/...`, the folder of the config.
@@ -87,29 +85,6 @@ def yaml(params: Params, folder: RunFolder | None = None) -> str:
 
     Dumper.add_representer(str, text)
     return redact.redact(parser.dump(layout, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
-
-
-def read_yaml(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """The room and the parameters, by name, of a config in AutoTrain's layout.
-
-    `${NAME}` is the environment's variable, `${here}` the folder of the config, `$${NAME}` the text itself.
-
-    Raises:
-        ParamError: the file cannot be read as YAML, lacks its task, or names a room or a variable that does not exist.
-    """
-    import yaml as parser
-
-    where = str(path)
-    try:
-        layout = parser.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, parser.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ParamError("the config cannot be read", where=where, why=reason, fix="give a YAML file") from None
-    if not isinstance(layout, dict) or not isinstance(layout.get("task"), str):
-        raise ParamError("the config names no task", where=where, fix="begin it with a line such as `task: llm-sft`")
-    layout = _expanded(layout, {**os.environ, "here": str(Path(path).resolve().parent)}, where)
-    room, method = _room(layout.pop("task"), where)
-    return room, ({"trainer": method} if method else {}) | _flat(layout, trainers.load(room).Params, where)
 
 
 def line(params: Params) -> str:
@@ -199,9 +174,9 @@ def _portable(value: Any, folder: RunFolder | None) -> Any:
     """Only what YAML's safe subset knows, with `${` kept from being read as a variable."""
     place = inside(value, folder)
     if place:
-        return "${here}/" + _VARIABLE.sub(_AS_TEXT, place)
+        return "${here}/" + VARIABLE.sub(_AS_TEXT, place)
     if isinstance(value, str):
-        return _VARIABLE.sub(_AS_TEXT, value)
+        return VARIABLE.sub(_AS_TEXT, value)
     if isinstance(value, (list, tuple)):
         return [_portable(item, None) for item in value]
     if isinstance(value, Mapping):
@@ -213,61 +188,3 @@ def _portable(value: Any, folder: RunFolder | None) -> Any:
 
 def _task(params: Params) -> str:
     return f"{params.room}-{params.method}" if params.method else params.room
-
-
-def _room(task: str, where: str) -> tuple[str, str]:
-    """llm-sft is the room llm and its method sft; either spelling, with - or _."""
-    known = {name.replace("_", "-"): name for name in trainers.names()}
-    wanted = task.replace("_", "-")
-    for spelled in sorted(known, key=len, reverse=True):
-        if wanted == spelled:
-            return known[spelled], ""
-        if wanted.startswith(f"{spelled}-"):
-            return known[spelled], wanted.removeprefix(f"{spelled}-")
-    raise ParamError(f"there is no task {task!r}; there are {', '.join(known)}.{nearest(wanted, known)}", where=where)
-
-
-def _flat(layout: dict[str, Any], params_class: type[Params], where: str) -> dict[str, Any]:
-    """The parts of AutoTrain's layout as one mapping of parameters."""
-    options = params_class.options()
-    found = {"model": layout.pop("base_model", None), "project_name": layout.pop("project_name", None)}
-    data, given, hub = (_part(layout, name, where) for name in ("data", "params", "hub"))
-    if layout.pop("backend", "local") not in ("local", None):
-        raise ParamError("a config can only be trained here", where=where, fix="set `backend: local`")
-    if layout.get("log") == "none":
-        del layout["log"]
-    found["data_path"] = data.pop("path", None)
-    columns = data.pop("column_mapping", None) or {}
-    roles = {name.removesuffix("_column"): column for name, column in columns.items() if name not in options}
-    found |= {name: column for name, column in columns.items() if name in options}
-    found |= {"column_mapping": roles or None}
-    found |= hub if hub.get("push_to_hub") else {}
-    return {name: value for name, value in found.items() if value is not None} | data | given | layout
-
-
-def _part(layout: dict[str, Any], name: str, where: str) -> dict[str, Any]:
-    part = layout.pop(name, None) or {}
-    if not isinstance(part, dict):
-        raise ParamError(f"`{name}` in the config is no list of names and values", where=where)
-    return part
-
-
-def _expanded(value: Any, variables: Mapping[str, str], where: str) -> Any:
-    if isinstance(value, dict):
-        return {_expanded(name, variables, where): _expanded(item, variables, where) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_expanded(item, variables, where) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def replace(found: re.Match[str]) -> str:
-        escaped, name = found.groups()
-        if escaped:
-            return f"${{{name}}}"
-        if name not in variables:
-            raise ParamError(
-                f"the config asks for the variable {name}, which is not set", where=where, fix=f"export {name}=..."
-            )
-        return variables[name]
-
-    return _VARIABLE.sub(replace, value)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, redact, trainers
+from nbtrain import events, hub, redact, trainers
 from nbtrain.errors import NbtrainError, RunError, TrainingError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, process, status
@@ -98,6 +98,7 @@ def fit(
             if active.stopped:
                 active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
             else:
+                _upload(params, active)
                 seconds = round(time.time() - began, 3)
                 active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
     return status.read(run).state
@@ -110,7 +111,7 @@ def _remember(secrets: Mapping[str, str]) -> None:
         redact.remember(secret)
 
 
-def _train(params: Params, active: ActiveRun, resume: bool) -> Mapping[str, float]:
+def _train(params: Any, active: ActiveRun, resume: bool) -> Mapping[str, float]:
     inputs = fingerprint(getattr(params, "data_path", None))
     if resume:
         active.differences = _differences(active.folder, inputs)
@@ -120,9 +121,27 @@ def _train(params: Params, active: ActiveRun, resume: bool) -> Mapping[str, floa
             active.emit(events.Resumed(step=0, checkpoint="", differences=active.differences))
     else:
         atomic_write(active.folder.path / "inputs.json", json.dumps(inputs, indent=1))
+    if params.log == "tensorboard":
+        from nbtrain.sinks.tensorboard import TensorBoard
+
+        active.listen(TensorBoard(active.folder.path / "tensorboard"))
+    hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
     return trainers.load(params.room).train(params, active)
+
+
+def _upload(params: Any, active: ActiveRun) -> None:
+    """--push-to-hub; that it does not succeed takes nothing from the run, whose model is on the disk."""
+    if not params.push_to_hub:
+        return
+    active.stage("uploading the model")
+    try:
+        token = getattr(params, "token", None)
+        place = hub.push(active.folder, hub.target(params), private=params.hub_private, token=token)
+        active.warn(f"The model was uploaded: {place}")
+    except NbtrainError as error:
+        active.warn(f"The model was not uploaded: {' '.join(error.lines())}")
 
 
 def fingerprint(source: object) -> dict[str, dict[str, Any]]:

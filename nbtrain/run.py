@@ -161,6 +161,25 @@ class Run:
         found = room.predict(self.params, self.model, self.tokenizer, rows if many else [rows], **settings)
         return list(found) if many else list(found)[0]
 
+    def evaluate(self, data: Any = None) -> dict[str, float]:
+        """The saved model, measured: on its held-out rows, or on `data`: whatever `data_path` takes.
+
+        Raises:
+            RunError: there is no model, or the room measures while it trains only.
+        """
+        room = trainers.load(self.params.room)
+        if not hasattr(room, "evaluate"):
+            raise RunError(
+                f"the room {self.params.room} measures while it trains only", fix="run.metrics has the last values"
+            )
+        return dict(room.evaluate(self.params, os.fspath(self), data))
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the model with its card, script and config, in one commit; the address."""
+        from nbtrain import hub
+
+        return hub.push(self.folder, repo_id, private=private, token=token)
+
     def generate(self, prompt: str | list[str], **settings: Any) -> Any:
         """What a language model writes after `prompt`."""
         return self.predict(prompt, **settings)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbtrain import __version__, trainers
+from nbtrain import __version__, tools, trainers
 from nbtrain.errors import ParamError, RunError, nearest
 from nbtrain.params import Params, words
 from nbtrain.params.tokens import is_flag
@@ -26,6 +26,7 @@ VERBS = {
     "resume": ("ID", "go on from the newest good checkpoint"),
     "export": ("ID [--to script|yaml|cell|line|command] [FILE]", "what does the same again, as text or into a file"),
     "why": ("[ID]", "why a run failed, with the end of its log; without ID: the last that did"),
+    "tools": (tools.USAGE, "one model out of a base and its adapter"),
     "doctor": ("", "what this machine has and what it lacks"),
     "explain": ("[ROOM] NAME", "one parameter: what it does, its values, its default, who reads it"),
     "help": ("[ROOM]", "this text, or all parameters of a room"),
@@ -56,13 +57,14 @@ def parameters(
     *,
     body: str = "",
     before: Mapping[str, Any] | None = None,
+    told: Iterable[str] = (),
     names: words.Names | None = None,
 ) -> Params:
     """The parameters of a room out of a line, a cell or a command.
 
     Args:
         body: of a cell.
-        before: values of a config, by parameter; the words go before them.
+        before: values of a config, by parameter; the words go before them. told: notices of how it was read.
         names: the user's namespace, None outside a notebook.
 
     Raises:
@@ -76,7 +78,7 @@ def parameters(
     if twice:
         raise ParamError(f"{', '.join(sorted(twice))}: given in the line and in the cell", fix="leave one of them out")
     known = {params_class.field_name(name): value for name, value in (before or {}).items()}
-    return params_class.read(known | values | more, notices=notices)[0]
+    return params_class.read(known | values | more, notices=[*told, *notices])[0]
 
 
 def rows(names: words.Names) -> Mapping[str, str]:
@@ -273,6 +275,7 @@ ANSWERS: dict[str, Callable[[Question], str]] = {
     "stop": _stop,
     "export": _export,
     "why": _why,
+    "tools": lambda asked: tools.answer(asked.tokens),
     "doctor": _doctor,
     "explain": _explain,
     "help": _help,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from nbtrain import export, redact
+from nbtrain import configs, export, redact
 from nbtrain.errors import ParamError
 from nbtrain.params import words
 from nbtrain.runs.folder import RunFolder, write_params
@@ -67,7 +67,7 @@ def values_of(item):
 @some.composite
 def any_params(draw):
     """Parameters of llm with some fields changed; values that exclude each other are not drawn together."""
-    options = {name: item for name, item in Params.options().items() if not item.secret}
+    options = {name: item for name, item in Params.options().items() if not (item.secret or item.refused)}
     names = draw(some.lists(some.sampled_from(sorted(options)), unique=True, max_size=6))
     values = {name: draw(values_of(options[name])) for name in names}
     if values.get("quantization") in ("int4", "int8"):
@@ -88,9 +88,9 @@ def test_a_script_reads_back(params):
 def test_a_config_reads_back(tmp_path_factory, params):
     path = tmp_path_factory.mktemp("config") / "config.yaml"
     path.write_text(export.yaml(params), encoding="utf-8")
-    room, values = export.read_yaml(path)
-    assert room == "llm"
-    assert Params.read(values)[0].record() == params.record()
+    config = configs.read(path)
+    assert config.room == "llm"
+    assert Params.read(config.values)[0].record() == params.record()
 
 
 @given(any_params())
@@ -153,7 +153,7 @@ def test_a_file_of_the_run_is_found_wherever_the_folder_goes(tmp_path):
     text = (moved / "train.py").read_text()
     assert str(tmp_path) not in text + (moved / "config.yaml").read_text()
     assert Path(read_script(text, moved).data_path) == moved / "data" / "train.parquet"
-    assert Path(export.read_yaml(moved / "config.yaml")[1]["data_path"]) == moved / "data" / "train.parquet"
+    assert Path(configs.read(moved / "config.yaml").values["data_path"]) == moved / "data" / "train.parquet"
 
 
 def test_a_secret_is_in_no_form(monkeypatch):
@@ -174,84 +174,6 @@ def test_an_unknown_form_names_the_nearest():
 def test_what_lives_in_the_notebook_only_is_refused():
     with pytest.raises(ParamError, match="a object cannot be written into a script"):
         export.script(Params(data_path=object()))
-
-
-AUTOTRAIN = """\
-task: llm-sft
-base_model: meta/some-model
-project_name: my-model
-log: none
-backend: local
-
-data:
-  path: data/
-  train_split: train
-  valid_split: null
-  column_mapping:
-    text_column: text
-    prompt_column: question
-
-params:
-  block_size: 1024
-  epochs: 2
-  lr: 1e-4
-  mixed_precision: fp16
-
-hub:
-  username: ${HUB_USER}
-  token: ${HUB_TOKEN}
-  push_to_hub: false
-"""
-
-
-def test_a_config_of_autotrain_is_understood(tmp_path, monkeypatch):
-    monkeypatch.setenv("HUB_USER", "someone")
-    monkeypatch.setenv("HUB_TOKEN", "canary-4f9d81c7b2")
-    path = tmp_path / "theirs.yaml"
-    path.write_text(AUTOTRAIN)
-    room, values = export.read_yaml(path)
-    params, _ = Params.read(values)
-    assert room == "llm"
-    assert params.changed() == {
-        "trainer": "sft",
-        "project_name": "my-model",
-        "data_path": "data/",
-        "column_mapping": {"prompt": "question"},
-        "model": "meta/some-model",
-        "lr": 1e-4,
-        "epochs": 2,
-        "mixed_precision": "fp16",
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("task: [", "cannot be read"),
-        ("- a\n- b\n", "names no task"),
-        ("base_model: tiny\n", "names no task"),
-        ("task: lm-sft\n", "there is no task 'lm-sft'"),
-        ("task: llm-sft\nbase_model: ${NOT_SET_ANYWHERE}\n", "NOT_SET_ANYWHERE, which is not set"),
-        ("task: llm-sft\ndata: rows.csv\n", "`data` in the config"),
-        ("task: llm-sft\nbackend: spaces-a10g\n", "only be trained here"),
-        ("task: !!python/object/apply:os.system ['true']\n", "cannot be read"),
-    ],
-)
-def test_a_config_that_cannot_be_used_says_why(tmp_path, text, words):
-    path = tmp_path / "config.yaml"
-    path.write_text(text)
-    with pytest.raises(ParamError, match=words) as caught:
-        export.read_yaml(path)
-    assert caught.value.where == str(path)
-    with pytest.raises(ParamError, match="cannot be read"):
-        export.read_yaml(tmp_path / "absent.yaml")
-
-
-def test_a_config_refuses_a_parameter_that_does_not_exist(tmp_path):
-    path = tmp_path / "config.yaml"
-    path.write_text("task: llm-sft\nparams:\n  epoch: 3\n")
-    with pytest.raises(ParamError, match="Did you mean --epochs"):
-        Params.read(export.read_yaml(path)[1])
 
 
 ASKED = """

@@ -114,7 +114,8 @@ class _Asked:
         from nbtrain.params.help import ordered
 
         method = self.params_class.method_of({"trainer": self.given["trainer"]} if "trainer" in self.given else {})
-        items = [item for item in ordered(self.params_class) if item.name not in self.given and item.applies_to(method)]
+        known = (item for item in ordered(self.params_class) if item.name not in self.given and not item.refused)
+        items = [item for item in known if item.applies_to(method)]
         return sorted(items, key=lambda item: not item.essential)
 
     @property

@@ -44,6 +44,9 @@ class Params(BaseModel):
             super().__init__(**kept)
         except ValidationError as error:
             raise _as_param_error(error, known) from None
+        for name in kept:
+            if known[name].refused and not _same(getattr(self, name), known[name].default):
+                raise ParamError(f"{known[name].flag} is refused", why=known[name].refused)
         self._notices = [*told, *notices]
         self._provenance = {name: "user" for name in kept}
 
@@ -196,7 +199,7 @@ def _fault(item: dict[str, Any], options: Mapping[str, Option]) -> str:
     if name not in options:
         return str(item["msg"]).removeprefix("Value error, ")
     known = options[name]
-    if known.choices:
+    if known.choices and item["type"] != "value_error":
         hint = nearest(str(item["input"]), map(str, known.choices))
         return f"{known.flag} is one of {', '.join(map(str, known.choices))}; found {item['input']!r}.{hint}"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")

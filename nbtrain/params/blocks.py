@@ -8,14 +8,30 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, model_validator
 
 from nbtrain.params.options import Location, option
+from nbtrain.params.refused import Refused
 
 
 def _source(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-class Basic(BaseModel):
-    """What every run has: a name and a limit."""
+def _known_tracker(value: Any) -> Any:
+    if value in ("wandb", "trackio"):
+        raise ValueError(f"{value} is not in this version; take tensorboard, or read the run's events.jsonl")
+    return value
+
+
+class Hub(BaseModel):
+    """Where the trained model goes, besides its folder."""
+
+    push_to_hub: bool = option(False, "upload the model when the run has finished", group="Hub")
+    repo_id: str | None = option(None, "owner/name of the repository; none: as the run is called", group="Hub")
+    username: str | None = option(None, "owner of the repository; none: the token's", group="Hub")
+    hub_private: bool = option(True, "only the owner may see a repository that is made", group="Hub")
+
+
+class Basic(Hub, Refused):
+    """What every run has: a name, a limit, somebody who listens."""
 
     project_name: Location | None = option(
         None,
@@ -30,6 +46,9 @@ class Basic(BaseModel):
     )
     max_minutes: float | None = option(
         None, "stop, save and evaluate when the time is up", group="Training", unit="minutes", gt=0
+    )
+    log: Annotated[Literal["none", "tensorboard"], BeforeValidator(_known_tracker)] = option(
+        "none", "write the curves for this tracker, too", group="Training"
     )
 
 

@@ -28,7 +28,8 @@ def help_text(params_class: type[Params], method: str | None = None, *, command:
     """
     if method is not None:
         _check_method(params_class, method)
-    items = [item for item in ordered(params_class) if method is None or item.applies_to(method)]
+    everything = [item for item in ordered(params_class) if method is None or item.applies_to(method)]
+    items = [item for item in everything if not item.refused]
     groups: dict[str, list[Option]] = {"Essential": [item for item in items if item.essential]}
     for item in items:
         if not item.essential:
@@ -38,6 +39,9 @@ def help_text(params_class: type[Params], method: str | None = None, *, command:
     usage = f"{command} {params_class.room} --name value ... --switch --no-switch ..."
     parts = [f"{about}\n\n{usage}{f'   (what --trainer {method} reads)' if method else ''}"]
     parts += ["\n".join([heading, *(_entry(item, method) for item in group)]) for heading, group in groups.items()]
+    if refused := ", ".join(item.name for item in everything if item.refused):
+        told = f"Known from elsewhere, and refused (`explain NAME` says why): {refused}"
+        parts.append(textwrap.fill(told, WIDTH, subsequent_indent="  "))
     return "\n\n".join(parts)
 
 
@@ -55,6 +59,7 @@ def explain(params_class: type[Params], name: str) -> str:
         "group": item.group,
         "also": ", ".join(f"--{alias.replace('_', '-')}" for alias in item.aliases),
         "written": "never: it is a secret" if item.secret else "",
+        "refused": item.refused,
     }
     lines = [f"{item.flag}   (in a cell: {item.name} = ...)", *textwrap.wrap(item.help, WIDTH - 2)]
     lines += [f"{label + ':':<9}{text}" for label, text in facts.items() if text]

@@ -23,6 +23,7 @@ def option(
     aliases: tuple[str, ...] = (),
     essential: bool = False,
     secret: bool = False,
+    refused: str = "",
     **bounds: float,
 ) -> Any:
     """Describe one parameter.
@@ -36,9 +37,12 @@ def option(
         aliases: other names under which it may be given.
         essential: shown first, before its group.
         secret: never written to any file or output.
+        refused: why no other value than the default is taken, and what to do instead; for what users of other systems
+            type.
         bounds: ge, gt, le, lt.
     """
     extra = {"group": group, "unit": unit, "only": only, "aliases": aliases, "essential": essential, "secret": secret}
+    extra["refused"] = refused
     return Field(default, description=help, json_schema_extra=extra, **bounds)  # type: ignore[call-overload]
 
 
@@ -67,6 +71,7 @@ class Option:
     aliases: tuple[str, ...]
     essential: bool
     secret: bool
+    refused: str
     bounds: Mapping[str, float]
 
     @property

@@ -74,6 +74,10 @@ class ActiveRun:
         for fault in faults:
             self.warn(fault)
 
+    def listen(self, sink: Sink) -> None:
+        """From here on `sink` is called with each event, too."""
+        self._sinks.append(sink)
+
     def warn(self, message: str) -> None:
         """A notice for the user, in one or two sentences."""
         self.emit(Warned(message=message))
