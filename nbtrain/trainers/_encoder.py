@@ -50,6 +50,7 @@ class Job:
     rows: the outputs of a batch, and the batch, to what `measure` and `show` get for each of its rows.
     ready: the model before it is trained, for a job whose `measure` and `show` let it write.
     conclude: the trained model and what it says to the held-out rows, before it is saved.
+    sealed: the trained model, last of all before it is saved; it must still say the same.
     new_head: whether what is no body is a new head, trained whole beside an adapter.
     """
 
@@ -69,6 +70,7 @@ class Job:
     rows: Callable[[Any, Mapping[str, Any]], Found] = _logits
     ready: Callable[[Any], None] = lambda model: None
     conclude: Callable[[Any, Found], None] = lambda model, found: None
+    sealed: Callable[[Any], None] = lambda model: None
     new_head: bool = True
 
     @property
@@ -138,6 +140,7 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
         job.conclude(model, watched.look(job.valid))
     expected = watched.look(job.shown.select(range(min(COMPARED, len(job.shown)))))
     run.stage("saving the model")
+    job.sealed(model)
     _save(params, run, model, job)
     if not run.stopped:
         run.stage("opening the saved model")
@@ -264,10 +267,10 @@ def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
             raise ModelError(f"{run.folder.model}: the saved model says something else than the trained one.")
 
 
-def check(params: Any, splits: read.Splits, form: judge.Form) -> list[str]:
-    """What judging the rows finds, for a screen; what a run would stop at is told with everything else."""
-    _, report = judge.check(splits, form, on_bad_rows="skip")
-    return [f"Data: {splits.origin}", *splits.notices, *report.lines()]
+def check(splits: read.Splits, form: judge.Form) -> tuple[read.Splits, list[str]]:
+    """The rows that can be used, and for a screen what was found: also what a run would stop at."""
+    kept, report = judge.check(splits, form, on_bad_rows="skip")
+    return kept, [f"Data: {splits.origin}", *splits.notices, *report.lines()]
 
 
 def longest(params: Any, config: Any, processor: Any = None) -> int:
