@@ -63,8 +63,13 @@ def find(source: str, cache: Path, token: str | None = None, *, room: str = "") 
     raise DataError(what, where=f"working directory {Path.cwd()}", fix="Give --data-path a file, a folder or a hub id.")
 
 
+def own_demo(room: str) -> Path | None:
+    """The built-in data of this room; None where it has none of its own."""
+    return next(DEMO.parent.glob(f"{room.replace('-', '_')}*"), None) if room else None
+
+
 def _demo(room: str, cache: Path) -> Found:
-    own = next(DEMO.parent.glob(f"{room.replace('-', '_')}*"), None) if room else None
+    own = own_demo(room)
     if own is None:
         return Found({"train": [DEMO]}, "demo: short instructions and answers, built in")
     return replace(find(str(own), cache), origin=f"demo: {own.name}, built in")
