@@ -17,6 +17,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -75,12 +76,39 @@ def load(place: str | os.PathLike[str]) -> Callable[..., Any]:
     """
     place = os.fspath(place)
     if place.endswith(".pkl"):
-        import pickle  # what is read was written by `store`, or is the user's own word
+        with _told(place):
+            import pickle  # what is read was written by `store`, or is the user's own word
 
-        return _callable(place, lambda: pickle.loads(Path(place).expanduser().read_bytes()))
+            return pickle.loads(Path(place).expanduser().read_bytes())
     named = _NAMED.fullmatch(place)
     origin, name = (named["place"], named["name"]) if named else (place, Path(place).stem)
-    return _callable(place, lambda: _member(_module(origin), name))
+    found = _member(module(origin), name)
+    if not callable(found):
+        raise ParamError(f"{place} is no function but a {type(found).__name__}")
+    return found
+
+
+def module(origin: str) -> ModuleType:
+    """A module by its name, or a file of Python.
+
+    Raises:
+        ParamError: it is not there, or raised while it was loaded.
+    """
+    if not origin.endswith(".py"):
+        here = os.getcwd()  # the worker runs with -P: the folder a user is in is searched last, not first
+        if here not in sys.path:
+            sys.path.append(here)
+        with _told(origin):
+            return importlib.import_module(origin)
+    path = Path(origin).expanduser().resolve()
+    if not path.is_file():
+        raise ParamError(f"there is no file {origin}")
+    spec = importlib.util.spec_from_file_location(f"nbtrain_user_{path.stem}", path)
+    assert spec and spec.loader
+    opened = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # a dataclass in it looks itself up there
+    with _told(origin):
+        spec.loader.exec_module(opened)
+    return opened
 
 
 def last_line(error: BaseException) -> str:
@@ -89,33 +117,14 @@ def last_line(error: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name}" if frames else ""
 
 
-def _callable(place: str, find: Callable[[], Any]) -> Callable[..., Any]:
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Whatever the user's code raises while it is loaded, in words."""
     try:
-        found = find()
-    except ParamError:
-        raise
+        yield
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         raise ParamError(f"{place} cannot be loaded", where=last_line(error), why=why) from error
-    if not callable(found):
-        raise ParamError(f"{place} is no function but a {type(found).__name__}")
-    return found
-
-
-def _module(origin: str) -> ModuleType:
-    if not origin.endswith(".py"):
-        here = os.getcwd()  # the worker runs with -P: the folder a user is in is searched last, not first
-        if here not in sys.path:
-            sys.path.append(here)
-        return importlib.import_module(origin)
-    path = Path(origin).expanduser().resolve()
-    if not path.is_file():
-        raise ParamError(f"there is no file {origin}")
-    spec = importlib.util.spec_from_file_location(f"nbtrain_user_{path.stem}", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _member(module: ModuleType, name: str) -> Any:
