@@ -67,8 +67,8 @@ def tokenised(  # noqa: PLR0913  each is a parameter of the run
         warn: told, in words, what was cut and what was left out.
 
     Returns:
-        input_ids and labels (int32; -100 where not trained), length (tokens), cut (tokens lost). A row of which nothing
-        is trained is left out and told.
+        input_ids and labels (int32; -100 where not trained), length (tokens), cut (tokens lost), row (of `dataset`, from
+        1). A row of which nothing is trained is left out and told.
 
     Raises:
         DataError: a row that the template refuses, or no row with a trained token.
@@ -76,7 +76,7 @@ def tokenised(  # noqa: PLR0913  each is a parameter of the run
     from datasets import Dataset
 
     how = How(template, max_length, response_only, add_eos, split_long, on_bad_rows)
-    known = (_VERSION, dataset._fingerprint, str(form), sorted(form.numbers), how, _identity(tokenizer))
+    known = (_VERSION, dataset._fingerprint, str(form), sorted(form.numbers), how, identity(tokenizer))
     target = Path(cache) / f"tokens-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}.arrow"
     if not target.exists():
         rows = (_text_rows if form.name == "text" else _chat_rows)(dataset, form, tokenizer, how)
@@ -84,7 +84,8 @@ def tokenised(  # noqa: PLR0913  each is a parameter of the run
     return _useful(Dataset.from_file(str(target)), max_length, warn or (lambda message: None))
 
 
-def _identity(tokenizer: PreTrainedTokenizerBase) -> Any:
+def identity(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """What tells one tokenizer from another: equal ones make equal tokens."""
     special = sorted(map(str, tokenizer.special_tokens_map.items()))
     if tokenizer.is_fast:
         return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(), special
@@ -193,4 +194,4 @@ def _useful(tokens: Dataset, max_length: int, warn: Callable[[str], None]) -> Da
         rows = ", ".join(f"{row:,}" for row in number[empty[:5]]) + ", ..." * (len(empty) > 5)
         warn(f"Left out, {len(empty):,} of {len(tokens):,} rows (number {rows}): {reason}.")
         tokens = tokens.select(kept)
-    return tokens.select_columns(["input_ids", "labels", "length", "cut"])
+    return tokens.select_columns(["input_ids", "labels", "length", "cut", "row"])

@@ -45,6 +45,7 @@ class Job:
     metric: of those values, by which one evaluation is better than another.
     show: what the model says to the first rows of `shown` to samples.
     loss: (outputs, labels, num_items_in_batch) to a loss in place of the model's own.
+    logged: what is told with each loss of the training.
     mean: whether the loss of a batch is its mean whatever the batches of a step: not so where the model's own divides
         by the items of a whole step.
     rows: the outputs of a batch, and the batch, to what `measure` and `show` get for each of its rows.
@@ -66,6 +67,7 @@ class Job:
     tiny: Path | None = None
     processor: Any = None
     loss: Callable[..., Any] | None = None
+    logged: Callable[[], Mapping[str, float]] = dict
     mean: bool = True
     rows: Callable[[Any, Mapping[str, Any]], Found] = _logits
     ready: Callable[[Any], None] = lambda model: None
@@ -182,6 +184,7 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     )
     # a Trainer takes the loss of a model that knows of accumulation as divided already; some divide for one task only
     trainer.loss_is_scaled_for_ga = not job.mean
+    trainer.log = _fuller(trainer.log, job.logged)
     return trainer, {
         "model": params.model,
         **counts,
@@ -191,6 +194,13 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
         "rows": len(job.train),
         "valid_rows": len(job.valid) if job.valid is not None else 0,
     }
+
+
+def _fuller(log: Callable[..., None], more: Callable[[], Mapping[str, float]]) -> Callable[..., None]:
+    def fuller(logs: dict[str, float], *rest: Any) -> None:
+        log({**logs, **more()} if "loss" in logs else logs, *rest)
+
+    return fuller
 
 
 class Watched:
@@ -267,10 +277,19 @@ def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
             raise ModelError(f"{run.folder.model}: the saved model says something else than the trained one.")
 
 
-def check(splits: read.Splits, form: judge.Form) -> tuple[read.Splits, list[str]]:
-    """The rows that can be used, and for a screen what was found: also what a run would stop at."""
+def check(
+    params: Any,
+    splits: read.Splits,
+    form: judge.Form,
+    more: Callable[[read.Splits, Any], list[str]] = lambda splits, form: [],
+) -> list[str]:
+    """What judging the rows finds, for a screen; what a run would stop at is told with everything else.
+
+    Args:
+        more: lines of the room's own, of the rows that can be used.
+    """
     kept, report = judge.check(splits, form, on_bad_rows="skip")
-    return kept, [f"Data: {splits.origin}", *splits.notices, *report.lines()]
+    return [f"Data: {splits.origin}", *splits.notices, *report.lines(), *more(kept, form)]
 
 
 def longest(params: Any, config: Any, processor: Any = None) -> int:

@@ -1,0 +1,30 @@
+"""What is usual for a model with a head, where it is not what is usual for a language model."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+from pydantic import BaseModel
+
+from nbtrain.params.blocks import Evaluation, Optim
+
+
+def again(block: type[BaseModel], name: str, default: Any) -> Any:
+    """The option `name` of `block`, as it is described there, with another default."""
+    found: Any = copy(block.model_fields[name])
+    found.default = default
+    found._attributes_set = {**found._attributes_set, "default": default}
+    return found
+
+
+class Headed(BaseModel):
+    """Stands before the blocks whose defaults it changes."""
+
+    lr: float = again(Optim, "lr", 5e-5)
+    epochs: int = again(Optim, "epochs", 3)
+    batch_size: int = again(Optim, "batch_size", 8)
+    weight_decay: float = again(Optim, "weight_decay", 0.0)
+    early_stopping_patience: int | None = again(Evaluation, "early_stopping_patience", 5)
+    early_stopping_threshold: float = again(Evaluation, "early_stopping_threshold", 0.01)
+    best_model: bool = again(Evaluation, "best_model", True)

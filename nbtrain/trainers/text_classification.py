@@ -1,0 +1,193 @@
+"""Text classification: one class for each text, or any number of labels; also for pairs of texts.
+
+Data: text (str), a second text where there are pairs, target (a class as a number or a name, or a list of labels)
+Result: a model that gives each class a score
+Extra: nbtrain[text]
+Source: Devlin et al. 2019, arXiv:1810.04805; King and Zeng 2001 (class weights); Fan and Lin 2007 (thresholds by label)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from nbtrain.data import labelled, labels, read
+from nbtrain.data.labelled import Form
+from nbtrain.errors import DataError, ParamError
+from nbtrain.params import Params as Base
+from nbtrain.params import option
+from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.usual import Headed
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers import _classes, _encoder, _texts
+from nbtrain.trainers._texts import AUTO, opened
+
+LISTED = 20  # rows that the model is most mistaken about, in the report
+
+__all__ = ["Params", "TextClassificationParams", "check", "opened", "predict", "train", "usage"]
+
+
+class TextClassificationParams(
+    _texts.Columns, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+):
+    """Parameters of `text-classification`."""
+
+    target_column: str = option("target", "column of the class, or of the labels", group="Data")
+    labels: Annotated[list[str] | None, BeforeValidator(_texts.names_of)] = option(
+        None, "the classes in their order, with commas or as JSON; none: those of the training rows", group="Data"
+    )
+    multi_label: bool | None = option(
+        None, "whether a row may have several labels; none: as the column shows", group="Data"
+    )
+    class_weights: Literal["balanced"] | dict[str, float] | None = option(
+        None, "balanced: rare classes count for more; or each class with its weight, as JSON", group="Training"
+    )
+    threshold: float | None = option(
+        None,
+        "several labels: the score from which on one is given; none: tuned for each on the held-out rows",
+        group="Evaluation",
+        unit="score",
+        ge=0,
+        le=1,
+    )
+    metric: (
+        Literal["accuracy", "f1_macro", "f1_micro", "f1_weighted", "precision", "recall", "mcc", "auc", "loss"] | None
+    ) = option(
+        None, "by which evaluations are compared; none: f1_macro, with several labels f1_micro", group="Evaluation"
+    )
+
+
+Params = TextClassificationParams
+
+
+def train(params: Any, run: ActiveRun) -> dict[str, float]:
+    """Train; the last evaluation's values, or the best one's, and the totals."""
+    _encoder.begin(params)
+    run.stage("reading the data")
+    splits = read.read(params, run.folder.data, by=partial(_classes_of, params))
+    form = _form(params, splits.train)
+    splits = _encoder.judged(params, run, splits, form)
+    run.warn("\n".join(_balance(splits, form)))
+    classes = _classes.Classes(form.labels, params.threshold)
+    tokenizer, config = _texts.processor(params, run)
+    classes.describe(config)
+    run.stage("tokenising")
+    longest = _encoder.longest(params, config, tokenizer)
+    tokens = {
+        name: _texts.tokenised(
+            rows,
+            form,
+            tokenizer,
+            longest=longest,
+            target=lambda row: classes.mark(form.classes(row)),
+            cache=run.folder.data,
+        )
+        for name, rows, _ in splits.items()
+    }
+    _texts.tell_cut(tokens["train"], longest, run)
+    held = tokens.get("valid")
+    shown = splits.valid if splits.valid is not None else splits.train
+    expected = classes.expected((held if held is not None else tokens["train"])["labels"][:])
+    show = partial(_show, classes, form, shown, expected)
+
+    def conclude(model: Any, found: Sequence[Any]) -> None:
+        classes.decide(expected, found, model.config)
+        run.report |= classes.report(expected, found, run.folder.figures) | {"worst": show(LISTED, found)}
+
+    counts = Counter(at for row in splits.train for at in form.classes(row))
+    job = _encoder.Job(
+        auto=AUTO,
+        config=config,
+        train=tokens["train"],
+        valid=held,
+        collate=_texts.collate(tokenizer, classes.targets),
+        measure=partial(classes.measure, expected),
+        show=partial(show, _classes.SHOWN),
+        metric=params.metric or ("f1_micro" if classes.several else "f1_macro"),
+        task="SEQ_CLS",
+        tiny=_texts.TINY_TEXT,
+        processor=tokenizer,
+        loss=classes.loss(params.class_weights, counts, len(splits.train)),
+        mean=classes.several,
+        conclude=conclude,
+    )
+    return _encoder.fit(params, run, job)
+
+
+def check(params: Any, cache: Path) -> list[str]:
+    """The data, read and judged, and the classes by split."""
+    splits = read.read(params, cache, by=partial(_classes_of, params))
+    form = _form(params, splits.train)
+    return _encoder.check(params, splits, form, more=_balance)
+
+
+def _form(params: Any, rows: Any) -> Form:
+    """How the rows are read, with their classes."""
+    targets = [params.target_column] if "target_column" in params.given() else []
+    columns, numbers = labelled.find(rows, params.column_mapping, _texts.named(params), targets, classes=True)
+    found = labels.find(rows, columns["target"], several=params.multi_label, order=params.labels)
+    return Form(columns, found, numbers)
+
+
+def _classes_of(params: Any, rows: Any) -> list[str]:
+    """By row, what it is held out by: its class, the rarest of its labels, "" where it has none."""
+    form = _form(params, rows)
+    found = [_tried(form, cell) for cell in rows[form.columns["target"]]]
+    counts = Counter(at for row in found for at in row)
+    return [str(min(row, key=lambda at: counts[at])) if row else "" for row in found]
+
+
+def _tried(form: Form, cell: Any) -> tuple[int, ...]:
+    column = form.columns["target"]
+    try:
+        return form.classes({column: cell})
+    except DataError:  # told with its row when the rows are judged
+        return ()
+
+
+def _balance(splits: read.Splits, form: Form) -> list[str]:
+    """The classes by split, and what is too rare to be learnt or measured."""
+    column = form.columns["target"]
+    counts = {
+        name: Counter(at for cell in rows[column] for at in _tried(form, cell)) for name, rows, _ in splits.items()
+    }
+    lines = ["Classes:", *labels.balance(counts, form.labels, {name: len(rows) for name, rows, _ in splits.items()})]
+    for words, limit in (("no row", 0), ("one row", 1)):
+        rare = [name for at, name in enumerate(form.labels.names) if counts["train"][at] == limit]
+        if rare:
+            shown = ", ".join(rare[:10]) + ", ..." * (len(rare) > 10)
+            lines.append(f"With {words} to train on: {shown}. They cannot be learnt well; more rows, or no such class.")
+    return lines
+
+
+def _show(
+    classes: _classes.Classes, form: Form, rows: Any, expected: Any, count: int, found: Sequence[Any]
+) -> tuple[Mapping[str, Any], ...]:
+    """The rows that the model is most mistaken about."""
+    worst = classes.worst(expected, found, count)
+    return tuple({"prompt": " | ".join(side for side in form.texts(rows[at]) if side), **said} for at, said in worst)
+
+
+def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[dict[str, Any]]:
+    """The class of each row, or its labels, with the scores of all.
+
+    Args:
+        rows: a text; a pair of texts; or a mapping with text, and pair.
+        settings: threshold (several labels; in place of those that were tuned).
+
+    Returns:
+        {"label", "score", "scores"}; with several labels {"labels", "scores"}.
+    """
+    if unknown := settings.keys() - {"threshold"}:
+        raise ParamError(f"predict has no setting {', '.join(sorted(unknown))}", fix="it has threshold")
+    return _classes.answers(model.config, _texts.logits(params, model, tokenizer, rows), settings.get("threshold"))
+
+
+def usage(params: Any, path: Path) -> tuple[str, str]:
+    """The library that opens the model, and how to classify a text."""
+    return _texts.usage(path, _classes.spoken(path))
