@@ -28,7 +28,7 @@ PAIRS = [{"prompt": "what is the name of the sea", "response": "the sea " * (n +
 
 def test_each_row_is_as_encode_gives_it(tokens, tokenizer):
     found, told = tokens(PAIRS)
-    assert found.column_names == ["input_ids", "labels", "length", "cut"] and not told
+    assert found.column_names == ["input_ids", "labels", "length", "cut", "row"] and not told
     for row, pair in zip(found, PAIRS, strict=True):
         turns = [{"role": "user", "content": pair["prompt"]}, {"role": "assistant", "content": pair["response"]}]
         expected = chat.encode(turns, tokenizer, template=CHATML)

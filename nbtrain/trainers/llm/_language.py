@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,21 +17,24 @@ from nbtrain.models import load
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
 from nbtrain.trainers._samples import Manner, Prompt, generate, undisturbed
-from nbtrain.trainers.llm import _flat, _ways
+from nbtrain.trainers.llm import _distillation, _flat, _lessons, _teacher, _ways
 
 SHOWN = 3  # prompts that are asked again and again
+LARGEST = 700  # beyond, an exponential is no float
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The data as it is trained.
 
-    train, valid: datasets with input_ids and labels; valid None where nothing is held out.
+    train, valid: datasets with input_ids and labels; valid None where nothing is held out. teacher: whose logits are
+    learnt.
     """
 
     train: Any
     valid: Any
     prompts: tuple[Prompt, ...]
+    teacher: _teacher.Teacher | None = None
 
 
 Prepare = Callable[..., Tokens]
@@ -38,12 +43,20 @@ Prepare = Callable[..., Tokens]
 
 def train(params: Any, run: ActiveRun, prepare: Prepare) -> dict[str, float]:
     """Train a causal language model."""
-    tokens, tokenizer = tokenised(params, run, prepare)
+    if params.use_distillation:
+        prepare = partial(_lessons.prepare, prepare)
+    tokens, tokenizer = tokenised(params, run, prepare, text_or_chat)
     return fit(params, run, tokens, tokenizer)
 
 
-def text_or_chat(params: Any, splits: read.Splits) -> chat.Form:
-    """The form of plain text or of chats."""
+def text_or_chat(params: Any, splits: read.Splits) -> judge.Form:
+    """The form of plain text or of chats; with a teacher who writes the answers, of prompts too."""
+    return (
+        _lessons.recognise(_text_or_chat, params, splits) if params.use_distillation else _text_or_chat(params, splits)
+    )
+
+
+def _text_or_chat(params: Any, splits: read.Splits) -> chat.Form:
     named = {"text": params.text_column} if "text_column" in params.given() else {}
     return chat.recognise(splits.train, params.column_mapping, named)
 
@@ -73,7 +86,7 @@ def tokenised(
     run.warn("\n".join(report.lines()))
     tokenizer = load.tokenizer(params, tell=run.warn)
     run.stage("tokenising")
-    return prepare(params, run, splits, form, tokenizer, _longest(params)), tokenizer
+    return prepare(params, run, splits, form, tokenizer, longest(params)), tokenizer
 
 
 def check(params: Any, cache: Path, recognise: Callable[..., judge.Form] = text_or_chat) -> list[str]:
@@ -83,7 +96,7 @@ def check(params: Any, cache: Path, recognise: Callable[..., judge.Form] = text_
     return [f"Data: {splits.origin}", *splits.notices, *report.lines()]
 
 
-def _longest(params: Any) -> int:
+def longest(params: Any) -> int:
     """Tokens of the longest row: no more than any limit that was given, or than the model has places for."""
     from transformers import AutoConfig
 
@@ -105,6 +118,8 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
     trainer, facts = _trainer(params, run, model, tokenizer, tokens)
     take = partial(_take, model, tokenizer, tokens.prompts, params, run) if tokens.prompts else None
     values = _loop.train(trainer, params, run, _loop.Told(facts, take))
+    if tokens.teacher is not None:
+        tokens.teacher.tell(run)
     run.stage("saving the model")
     _flat.disable(model)
     load.save(model, tokenizer, run.folder.model, params)
@@ -121,7 +136,10 @@ def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: To
     make = _ways.trl_trainer if params.backend == "trl" else _ways.plain_trainer
     data = {"train_dataset": tokens.train, "eval_dataset": tokens.valid}
     trainer = make(model, tokenizer, data, way, arguments)
-    trainer.evaluation_loop = partial(_mean_over_tokens, trainer, run)
+    measure = partial(_measured, trainer)
+    if tokens.teacher is not None:
+        measure = _distillation.attach(trainer, params, tokens.teacher, precision)
+    trainer.evaluation_loop = partial(_mean_over_tokens, trainer, run, measure)
     return trainer, facts | {"path": way.told}
 
 
@@ -151,30 +169,45 @@ def settled(
     return precision, arguments, facts
 
 
-def _mean_over_tokens(
-    trainer: Any, run: ActiveRun, dataloader: Any, description: str, *_: Any, metric_key_prefix: str = "eval", **__: Any
+def _measured(trainer: Any, batch: Any) -> dict[str, Any]:
+    loss = trainer.compute_loss(trainer.model, batch)
+    return {"loss": loss, "cross_entropy": loss}
+
+
+def _mean_over_tokens(  # noqa: PLR0913  transformers calls it so
+    trainer: Any,
+    run: ActiveRun,
+    measure: Callable[[Any], dict[str, Any]],
+    dataloader: Any,
+    description: str,
+    *_: Any,
+    metric_key_prefix: str = "eval",
+    **__: Any,
 ) -> Any:
     """transformers' evaluation loop, with the mean over all trained tokens.
 
     Its own is the mean of the batches' means, in which a short answer counts for more the fewer stand beside it, and
     whose exponential is no perplexity.
+
+    Args:
+        measure: a batch to means over its trained tokens: loss, cross_entropy, and what else there is.
     """
-    import torch
     from transformers.trainer_utils import EvalLoopOutput
 
-    total, count = torch.zeros((), dtype=torch.float64), 0
+    totals, count = Counter[str](), 0
     with undisturbed(trainer.model):
         for batch in dataloader:
             batch.pop("tokens", None)
             labels = batch["shift_labels"] if "shift_labels" in batch else batch["labels"][:, 1:]
             trained = int((labels != _flat.IGNORED).sum())
             if trained:
-                total += trainer.compute_loss(trainer.model, batch).double().cpu() * trained
+                totals.update({name: mean.item() * trained for name, mean in measure(batch).items()})
                 count += trained
             if run.stop_asked():
                 break
-    loss = total / count if count else torch.tensor(float("nan"))
-    metrics = {"loss": loss.item(), "perplexity": loss.exp().item()}
+    metrics = {name: total / count for name, total in totals.items()} or {"loss": math.nan, "cross_entropy": math.nan}
+    entropy = metrics.pop("cross_entropy")
+    metrics["perplexity"] = math.exp(entropy) if entropy < LARGEST else math.inf
     named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
     return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(dataloader.dataset))
 

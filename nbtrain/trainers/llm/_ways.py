@@ -44,9 +44,7 @@ def choose(params: Any, run: ActiveRun, model: Any, tokenizer: Any, precision: P
         ParamError: the attention asked for is not to be had, or chats are to be packed and rows cannot be flat.
     """
     wide = partial(_flat.padded, pad=tokenizer.pad_token_id or 0, side=params.padding)
-    asked = "flash_attention_2" if params.use_flash_attention_2 else params.attn_implementation
-    if asked:
-        _attend_by(model, asked)
+    asked = attend(params, model)
     if params.backend != "auto":
         why = f"--backend {params.backend} pads its batches"
     elif asked in ("eager", "sdpa"):
@@ -63,13 +61,27 @@ def choose(params: Any, run: ActiveRun, model: Any, tokenizer: Any, precision: P
     return Way("padded batches, grouped by length", wide, grouped=True)
 
 
-def _attend_by(model: Any, implementation: str) -> None:
+def attend(params: Any, model: Any) -> str | None:
+    """The attention that was asked for by name, None where none was; the model then has it.
+
+    Raises:
+        ParamError: it is not to be had.
+    """
+    asked = "flash_attention_2" if params.use_flash_attention_2 else params.attn_implementation
     try:
-        _flat.bare(model).set_attn_implementation(implementation)
+        if asked:
+            _flat.bare(model).set_attn_implementation(asked)
     except (ImportError, ValueError) as error:
         first = str(error).strip().split("\n")[0]
-        what = f"--attn-implementation {implementation} does not work with this model here"
+        what = f"--attn-implementation {asked} does not work with this model here"
         raise ParamError(what, why=first, fix="leave it out") from None
+    return asked
+
+
+def reading(model: Any, tokenizer: Any, precision: Precision) -> Callable[..., dict[str, Any]]:
+    """How batches are made for a model that is asked and not trained: flat rows where it takes them, else padded."""
+    wide = partial(_flat.padded, pad=tokenizer.pad_token_id or 0)
+    return wide if _why_not_flat(model, None, precision) else _flat.rows
 
 
 def _why_not_flat(model: Any, asked: str | None, precision: Precision) -> str:

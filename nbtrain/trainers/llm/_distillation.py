@@ -1,0 +1,276 @@
+"""Distillation: a student learns what a teacher says, on logits where both know the same tokens, else on text.
+
+On logits the student meets the teacher's probabilities at each trained token, beside the data's own token; the teacher
+may see another, longer prompt than the student, which then learns to answer as if it had read it.
+
+Source: Hinton et al. 2015, arXiv:1503.02531 (logits); Kim and Rush 2016, arXiv:1606.07947 (text); Snell et al. 2022,
+arXiv:2209.15189 (prompts internalised).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
+
+from nbtrain.errors import ParamError
+from nbtrain.params import option
+from nbtrain.params.options import Function
+from nbtrain.trainers.llm import _flat, _loss, _ways
+
+if TYPE_CHECKING:
+    from nbtrain.models.load import Precision
+    from nbtrain.trainers.llm._teacher import Teacher
+
+ONLY = ("default", "generic", "sft")
+GROUP = "Distillation"
+INPUT = "{input}"
+
+
+class Distillation(BaseModel):
+    """What distillation reads."""
+
+    use_distillation: bool = option(
+        False, "learn from a teacher (--teacher-model) beside the data", group=GROUP, only=ONLY
+    )
+    teacher_model: Function | None = option(
+        None,
+        "who teaches: hub id, folder, Run, tiny; a file of answers (prompt, response); a function of prompts",
+        group=GROUP,
+        only=ONLY,
+    )
+    teacher_prompt_template: str | None = option(
+        None, "what the teacher sees of a prompt, which stands at {input}; none: the prompt", group=GROUP, only=ONLY
+    )
+    student_prompt_template: str = option(
+        INPUT, "what the student sees of a prompt, which stands at {input}", group=GROUP, only=ONLY
+    )
+    distill_temperature: float = option(
+        3.0,
+        "flattens both probabilities before they are compared; 1: as they are",
+        group=GROUP,
+        unit="temperature",
+        only=ONLY,
+        gt=0,
+    )
+    distill_alpha: float = option(
+        0.7,
+        "weight of the teacher, the rest is the data's; on text: share of rows with the teacher's answer",
+        group=GROUP,
+        unit="share",
+        only=ONLY,
+        ge=0,
+        le=1,
+    )
+    distill_max_teacher_length: int = option(
+        512,
+        "longest row that the teacher sees or writes, its prompt included",
+        group=GROUP,
+        unit="tokens",
+        only=ONLY,
+        ge=8,
+    )
+
+    @model_validator(mode="after")
+    def _teachable(self) -> Self:
+        if self.use_distillation and self.teacher_model is None:
+            raise ValueError("--use-distillation needs --teacher-model: a model, a file of answers, or a function")
+        for flag, template in (
+            ("--teacher-prompt-template", self.teacher_prompt_template),
+            ("--student-prompt-template", self.student_prompt_template),
+        ):
+            if template is not None and INPUT not in template:
+                raise ValueError(f"{flag} has no {INPUT}: there the prompt of a row stands")
+        return self
+
+
+_FIELDS = tuple(Distillation.model_fields)
+
+
+def understood(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The fields as a method reads them, and what the user should know; see `Params.understood`.
+
+    Raises:
+        ParamError: the method has no distillation.
+    """
+    method, notices = given.get("trainer"), []
+    if method == "distillation":
+        given = given | {"trainer": "sft", "use_distillation": True}
+        notices.append("--trainer distillation is --trainer sft --use-distillation")
+    elif _is_on(given.get("use_distillation", False)):
+        if method == "ppo":
+            raise ParamError("Distillation is not supported with PPO trainer", fix="leave --use-distillation out.")
+        if method == "reward":
+            notices.append("Distillation is not supported for reward models, will be ignored")
+            given = {name: value for name, value in given.items() if name not in _FIELDS}
+    else:
+        idle = [name for name in _FIELDS if name in given and name != "use_distillation" and method in (None, *ONLY)]
+        notices += [f"{name} only applies with --use-distillation, will be ignored" for name in idle]
+        given = {name: value for name, value in given.items() if name not in idle}
+    return given, notices
+
+
+def _is_on(value: Any) -> bool:
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return False  # the field itself refuses it in words
+
+
+class Sums(NamedTuple):
+    """Over all trained positions: KL from the teacher times temperature squared, and the data's cross entropy."""
+
+    divergence: Any
+    cross_entropy: Any
+
+
+def sums(student: Any, teacher: Any, targets: Any, temperature: float) -> Sums:
+    """What the loss is made of.
+
+    The divergence is KL(teacher || student) of both softmaxes at `temperature`, times its square: so its gradient keeps
+    its size beside the cross entropy's, whatever the temperature.
+
+    Args:
+        student, teacher: (positions, vocabulary) float; tokens that only one of them has (padding of the vocabulary)
+            are left out.
+        targets: (positions,) the tokens of the data.
+
+    Source: Hinton et al. 2015, section 2.
+    """
+    from torch.utils.checkpoint import checkpoint
+
+    shared = min(student.shape[-1], teacher.shape[-1])
+    step = max(1, (_loss.ON_GPU if student.is_cuda else _loss.ON_CPU) // shared)
+    parts = [
+        # the softmaxes of a part are computed twice, so that they are not kept of all parts at once
+        checkpoint(
+            _part,
+            student[start : start + step],
+            teacher[start : start + step, :shared],
+            targets[start : start + step],
+            temperature,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        for start in range(0, len(targets), step)
+    ]
+    return Sums(*(sum(each) for each in zip(*parts, strict=True)))
+
+
+def _part(student: Any, teacher: Any, targets: Any, temperature: float) -> tuple[Any, Any]:
+    from torch.nn.functional import cross_entropy, kl_div
+
+    student = student.float()
+    ours, theirs = (
+        (logits / temperature).log_softmax(-1) for logits in (student[:, : teacher.shape[-1]], teacher.float())
+    )
+    divergence = kl_div(ours, theirs, reduction="sum", log_target=True) * temperature**2
+    return divergence, cross_entropy(student, targets, reduction="sum")
+
+
+def trained_logits(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Logits (positions, vocabulary) and tokens (positions,) at the trained positions of a batch, row after row.
+
+    Args:
+        batch: as `_flat.rows` or `_flat.padded` makes it.
+    """
+    inputs = {name: value for name, value in batch.items() if name not in ("labels", "shift_labels", "tokens")}
+    logits = model(**inputs, use_cache=False).logits
+    if "logits_to_keep" in batch:
+        return logits[0], batch["shift_labels"][0]
+    labels = batch["labels"][:, 1:]
+    trained = labels != _flat.IGNORED
+    return logits[:, :-1][trained], labels[trained]
+
+
+def attach(trainer: Any, params: Any, teacher: Teacher, precision: Precision) -> Callable[[Any], dict[str, Any]]:
+    """Let `trainer`, made by `_ways.plain_trainer`, learn from the teacher's logits.
+
+    Returns:
+        What measures a batch: means over its trained tokens, kl from the teacher among them.
+    """
+    lessons = Lessons(params, teacher, _ways.reading(teacher.model, teacher.tokenizer, precision))
+    lessons.attach(trainer)
+    return partial(lessons.measure, trainer.model)
+
+
+Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
+
+
+class Lessons:
+    """Puts a teacher on logits into a Trainer: its loss, its batches, its news.
+
+    Args:
+        params: reads distill_alpha, distill_temperature.
+        teacher: a `_teacher.Teacher` with a model.
+        collate: makes the teacher's batch of examples with input_ids and labels.
+    """
+
+    def __init__(self, params: Any, teacher: Any, collate: Collate) -> None:
+        self.params, self.teacher, self.collate = params, teacher, collate
+        self._seen: list[tuple[Sums, int]] = []
+
+    def attach(self, trainer: Any) -> None:
+        """Let `trainer`, whose examples have input_ids and labels, learn from the teacher."""
+        own, log = trainer.data_collator, trainer.log
+        trainer.data_collator = lambda examples: own(examples) | {"teacher": self.batch(examples)}
+        trainer.compute_loss = self.loss
+
+        def told(logs: dict[str, float], *rest: Any) -> None:
+            log(logs | self._since_last() if "loss" in logs else logs, *rest)
+
+        trainer.log = told
+
+    def batch(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The teacher's batch: rows of its own where its prompt is another one."""
+        rows = [
+            {"input_ids": each["teacher_ids"], "labels": each["teacher_labels"]} if "teacher_ids" in each else each
+            for each in examples
+        ]
+        return self.collate(rows)
+
+    def loss(
+        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """alpha x divergence + (1 - alpha) x cross entropy, the mean over the trained tokens of the step."""
+        found, count = self._sums(model, inputs, self.params.distill_temperature)
+        if model.training:
+            self._seen.append((Sums(*(each.detach() for each in found)), count))
+        total = self._weighted(found) / (count if num_items_in_batch is None else num_items_in_batch)
+        return (total, {}) if return_outputs else total
+
+    def measure(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Means over the trained tokens of a batch: loss, cross_entropy, and kl, from the teacher as it is."""
+        student, teacher, targets = self._logits(model, inputs)
+        found = sums(student, teacher, targets, self.params.distill_temperature)
+        plain = sums(student, teacher, targets, 1.0)
+        means = {
+            "loss": self._weighted(found),
+            "kl": plain.divergence,
+            "cross_entropy": plain.cross_entropy,
+        }
+        return {name: value / len(targets) for name, value in means.items()}
+
+    def _weighted(self, found: Sums) -> Any:
+        alpha = self.params.distill_alpha
+        return alpha * found.divergence + (1 - alpha) * found.cross_entropy
+
+    def _sums(self, model: Any, inputs: Mapping[str, Any], temperature: float) -> tuple[Sums, int]:
+        student, teacher, targets = self._logits(model, inputs)
+        return sums(student, teacher, targets, temperature), len(targets)
+
+    def _logits(self, model: Any, inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        theirs = inputs["teacher"]
+        student, targets = trained_logits(model, {name: inputs[name] for name in inputs if name != "teacher"})
+        return student, self.teacher.logits(theirs), targets
+
+    def _since_last(self) -> dict[str, float]:
+        """Means over the tokens trained on since the last such call."""
+        if not self._seen:
+            return {}
+        count = sum(each for _, each in self._seen)
+        totals = [sum(part).item() / count for part in zip(*(found for found, _ in self._seen), strict=True)]
+        self._seen = []
+        return {"divergence": totals[0], "cross_entropy": totals[1]}
