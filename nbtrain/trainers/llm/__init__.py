@@ -8,7 +8,7 @@ Source: Ouyang et al. 2022, arXiv:2203.02155 (sft); Hu et al. 2021, arXiv:2106.0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +19,7 @@ from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Samples
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers.llm import default, sft
+from nbtrain.trainers.llm import _distillation, default, sft
 
 METHODS: dict[str, ModuleType] = {"default": default, "generic": default, "sft": sft}
 """Each method is a module with the functions that a room has: train, check, opened, predict, usage."""
@@ -35,9 +35,9 @@ def _only(value: Any) -> Any:
 class Language(BaseModel):
     """What every method reads."""
 
-    trainer: Literal["default", "generic", "sft"] = option(
+    trainer: Literal["default", "generic", "sft", "distillation"] = option(
         "default",
-        "default (also generic): the next token of any text; sft: answers to prompts",
+        "default (also generic): the next token of any text; sft: answers to prompts; distillation: sft with a teacher",
         group="Basic",
         essential=True,
     )
@@ -81,9 +81,32 @@ class Language(BaseModel):
 
 
 class LLMTrainingParams(
-    Language, sft.SFT, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Samples, Base
+    Language,
+    sft.SFT,
+    _distillation.Distillation,
+    Basic,
+    Data,
+    Model,
+    Optim,
+    Precision,
+    Peft,
+    Checkpoints,
+    Evaluation,
+    Samples,
+    Base,
 ):
     """Parameters of `llm`."""
+
+    @classmethod
+    def understood(cls, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Distillation is a method by name, and sft with a teacher by its fields."""
+        return _distillation.understood(given)
+
+    @classmethod
+    def method_of(cls, values: Mapping[str, Any]) -> str:
+        """The method that reads the fields."""
+        method = super().method_of(values)
+        return "sft" if method == "distillation" else method
 
 
 Params = LLMTrainingParams
