@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 Rows = Iterator[dict[str, Any]]
 Other = Callable[[Path, Path], "sources.Found | None"]
 """(folder or file, cache): what another layout finds there, None where it is not that layout."""
+Classes = Callable[["Dataset"], Sequence[Any]]
 
 _SPLITS = (*sources.TRAIN, *sources.VALID)
 _BATCH = 1_000
 
 
-def pictures(params: Any, cache: Path, *, demo: Path, other: Other | None = None) -> Splits:
+def pictures(params: Any, cache: Path, *, other: Other | None = None, by: Classes | None = None) -> Splits:
     """The rows of `params.data_path`; pictures stay where they are, and rows hold their whole paths or their bytes.
 
     Args:
-        params: as `read.read`; its image_column where it was given.
-        demo: what `demo` means to the room.
+        params: as `read.read` reads them.
         other: a layout that is tried first.
+        by: gives the class of each row, for what is held out.
 
     Raises:
         DataError: as `read.read`, or a name that stands for pictures in two folders.
@@ -40,10 +41,9 @@ def pictures(params: Any, cache: Path, *, demo: Path, other: Other | None = None
     source = params.data_path
     if not isinstance(source, str):
         source = str(materialise(source, cache, "value"))
-    found, roots = _found(str(demo) if source == "demo" else source, cache, params.token, other)
-    if source == "demo":
-        found = replace(found, origin="demo, built in")
-    splits = read(params, cache, found=found)
+    demo = source == "demo"
+    found, roots = _found(str(sources.own_demo(params.room)) if demo else source, cache, params.token, other)
+    splits = read(params, cache, found=replace(found, origin="demo, built in") if demo else found, by=by)
     index = _Index([*roots, Path.cwd()])
     train, valid = (part and _located(part, index) for part in (splits.train, splits.valid))
     return replace(splits, train=train, valid=valid)
