@@ -43,12 +43,14 @@ class Form:
     """Which column holds what; see `check.Form`.
 
     columns: text, pair where there is one, and what is to be learnt: target, or a role for each of several.
-    numbers: roles of texts whose column holds numbers throughout. labels: the classes; None: the targets are numbers.
+    labels: the classes; None: the targets are numbers. numbers: roles of texts whose column holds numbers throughout.
+    names: of the targets that are numbers.
     """
 
     columns: Mapping[str, str]
     labels: Labels | None = None
     numbers: frozenset[str] = field(default_factory=frozenset)
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         named = ((role, column) for role, column in self.columns.items())
@@ -64,8 +66,7 @@ class Form:
         texts = self.texts(row)
         shown = [("text", texts.text), *([("pair", texts.pair)] if "pair" in self.columns else [])]
         if self.labels is None:
-            values = zip(self.targets, self.values(row), strict=False)
-            return (*shown, *((name, f"{value:g}") for name, value in values))
+            return (*shown, *((name, f"{value:g}") for name, value in zip(self.names, self.values(row), strict=True)))
         return (*shown, ("label", ", ".join(self.labels.names[at] for at in self.classes(row))))
 
     def notes(self) -> list[str]:
@@ -101,11 +102,18 @@ class Form:
         Raises:
             DataError: there is none, or one that cannot be learnt.
         """
-        if len(self.targets) == 1:
-            column = self.targets[0]
-            listed = _listed(row[column])
-            return tuple(number(value, column) for value in (listed if listed is not None else [row[column]]))
-        return tuple(number(row[column], column) for column in self.targets)
+        if len(self.targets) > 1:
+            return tuple(number(row[column], column) for column in self.targets)
+        column, cell = self.targets[0], row[self.targets[0]]
+        values = _listed(cell) or [cell]
+        if len(values) != len(self.names):
+            what = f"{len(values)} numbers, where other rows have {len(self.names)}"
+            raise DataError(what, where=column, fix="Give each row the same targets.")
+        return tuple(number(value, column) for value in values)
+
+    def shown(self, row: Mapping[str, Any]) -> str:
+        """What the model reads of a row, for a screen."""
+        return " | ".join(side for side in self.texts(row) if side)
 
 
 def number(value: Any, column: str) -> float:
@@ -134,6 +142,14 @@ def _listed(value: Any) -> Sequence[Any] | None:
         except ValueError:
             return None
     return value if isinstance(value, (list, tuple)) else None
+
+
+def named(dataset: Dataset, targets: Sequence[str]) -> tuple[str, ...]:
+    """The targets by name: their columns, or the places of the lists in one column."""
+    if len(targets) > 1:
+        return tuple(targets)
+    listed = _listed(next((cell for cell in dataset[targets[0]] if cell is not None), None))
+    return tuple(f"{targets[0]} {at}" for at in range(1, len(listed) + 1)) if listed else tuple(targets)
 
 
 def find(

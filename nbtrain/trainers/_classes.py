@@ -40,6 +40,9 @@ class Classes:
         config.id2label = dict(enumerate(self.labels.names))
         config.label2id = {name: at for at, name in enumerate(self.labels.names)}
         config.problem_type = "multi_label_classification" if self.several else "single_label_classification"
+        if self.several:
+            usual = thresholds.USUAL if self.threshold is None else self.threshold
+            config.label_thresholds = [usual] * len(self.labels.names)
 
     def mark(self, found: Sequence[int]) -> Any:
         """The classes of a row as it is trained: a number, or a 0 or a 1 for each of several labels."""

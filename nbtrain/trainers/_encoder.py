@@ -50,7 +50,8 @@ class Job:
         by the items of a whole step.
     rows: the outputs of a batch, and the batch, to what `measure` and `show` get for each of its rows.
     ready: the model before it is trained, for a job whose `measure` and `show` let it write.
-    conclude: the trained model and what it says to the held-out rows, before it is saved.
+    conclude: the trained model and what it says to the held-out rows, where the training came to its end.
+    finish: the trained model before it is saved, also where the training was stopped.
     sealed: the trained model, last of all before it is saved; it must still say the same.
     new_head: whether what is no body is a new head, trained whole beside an adapter.
     """
@@ -72,6 +73,7 @@ class Job:
     rows: Callable[[Any, Mapping[str, Any]], Found] = _logits
     ready: Callable[[Any], None] = lambda model: None
     conclude: Callable[[Any, Found], None] = lambda model, found: None
+    finish: Callable[[Any], None] = lambda model: None
     sealed: Callable[[Any], None] = lambda model: None
     new_head: bool = True
 
@@ -140,6 +142,7 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
     if job.valid is not None and not run.stopped:
         run.stage("measuring the trained model")
         job.conclude(model, watched.look(job.valid))
+    job.finish(model)
     expected = watched.look(job.shown.select(range(min(COMPARED, len(job.shown)))))
     run.stage("saving the model")
     job.sealed(model)
@@ -265,7 +268,9 @@ def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
     batch = job.collate([job.shown[row] for row in range(len(expected))])
     batch.pop("tokens", None)
     with torch.no_grad():
-        found = job.rows(model(**batch), batch)
+        # with a loss of the job's own, labels are none of the model's: so a Trainer has it, too
+        given = {name: value for name, value in batch.items() if job.loss is None or name != "labels"}
+        found = job.rows(model(**given), batch)
     for one, other in zip(found, expected, strict=True):
         one, other = numpy.asarray(one, dtype=float), numpy.asarray(other, dtype=float)
         if not numpy.isfinite(one).all():

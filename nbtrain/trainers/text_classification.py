@@ -170,7 +170,7 @@ def _show(
 ) -> tuple[Mapping[str, Any], ...]:
     """The rows that the model is most mistaken about."""
     worst = classes.worst(expected, found, count)
-    return tuple({"prompt": " | ".join(side for side in form.texts(rows[at]) if side), **said} for at, said in worst)
+    return tuple({"prompt": form.shown(rows[at]), **said} for at, said in worst)
 
 
 def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[dict[str, Any]]:
