@@ -181,7 +181,14 @@ class Run:
         return hub.push(self.folder, repo_id, private=private, token=token)
 
     def generate(self, prompt: str | list[str], **settings: Any) -> Any:
-        """What a language model writes after `prompt`."""
+        """What a language model writes after `prompt`.
+
+        Raises:
+            RunError: the model writes no text.
+        """
+        why_not = getattr(trainers.load(self.params.room), "cannot_write", lambda params: "")(self.params)
+        if why_not:
+            raise RunError(f"the run {self.name} cannot write: {why_not}", fix="run.predict(rows) asks it")
         return self.predict(prompt, **settings)
 
     chat = generate

@@ -19,9 +19,17 @@ from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Samples
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers.llm import _distillation, default, sft
+from nbtrain.trainers.llm import _distillation, _preferences, _reinforced, default, dpo, orpo, ppo, reward, sft
 
-METHODS: dict[str, ModuleType] = {"default": default, "generic": default, "sft": sft}
+METHODS: dict[str, ModuleType] = {
+    "default": default,
+    "generic": default,
+    "sft": sft,
+    "dpo": dpo,
+    "orpo": orpo,
+    "reward": reward,
+    "ppo": ppo,
+}
 """Each method is a module with the functions that a room has: train, check, opened, predict, usage."""
 CHATS = tuple(name for name in METHODS if name not in ("default", "generic"))
 """The methods that read chats, written by a template."""
@@ -35,9 +43,10 @@ def _only(value: Any) -> Any:
 class Language(BaseModel):
     """What every method reads."""
 
-    trainer: Literal["default", "generic", "sft", "distillation"] = option(
+    trainer: Literal["default", "generic", "sft", "dpo", "orpo", "reward", "ppo", "distillation"] = option(
         "default",
-        "default (also generic): the next token of any text; sft: answers to prompts; distillation: sft with a teacher",
+        "default (also generic): the next token of any text; sft: answers to prompts; dpo, orpo: the better of two "
+        "answers; reward: a score for answers; ppo: answers that a reward likes; distillation: sft with a teacher",
         group="Basic",
         essential=True,
     )
@@ -46,7 +55,7 @@ class Language(BaseModel):
         "auto: flat rows where they give the padded batch's loss; trl: TRL's SFTTrainer; hf: padded batches",
         group="Training",
     )
-    text_column: str = option("text", "column of plain text", group="Data")
+    text_column: str = option("text", "column of plain text; of pairs, that of the chosen answer", group="Data")
     chat_template: str | None = option(
         None,
         "how a chat is written: a name (chatml, llama-3, alpaca ...), or Jinja; none: the tokenizer's own, else chatml",
@@ -84,6 +93,12 @@ class LLMTrainingParams(
     Language,
     sft.SFT,
     _distillation.Distillation,
+    _preferences.Pairs,
+    dpo.DPO,
+    orpo.ORPO,
+    reward.Reward,
+    _reinforced.Reinforced,
+    ppo.PPO,
     Basic,
     Data,
     Model,
@@ -143,6 +158,11 @@ def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **sett
         settings: max_new_tokens, temperature, top_k, top_p, seed; where not given, as the samples were taken.
     """
     return _method(params).predict(params, model, tokenizer, rows, **settings)
+
+
+def cannot_write(params: Any) -> str:
+    """Why the trained model writes no text, '' where it does."""
+    return getattr(_method(params), "CANNOT_WRITE", "")
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

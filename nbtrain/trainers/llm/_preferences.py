@@ -1,0 +1,327 @@
+"""The road of preferences: pairs judged and in tokens, a policy beside its reference, each pair counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel, model_validator
+
+from nbtrain.data import chat, encoding, preferences, read
+from nbtrain.data.preferences import Preferences
+from nbtrain.errors import DataError
+from nbtrain.models import load
+from nbtrain.params import option
+from nbtrain.params.options import Location
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers import _loop
+from nbtrain.trainers._samples import Manner, Prompt, generate, undisturbed
+from nbtrain.trainers.llm import _language, _trl, _ways, sft
+from nbtrain.trainers.llm._language import SHOWN, Tokens
+
+PAIRS, POLICIES = ("dpo", "orpo", "reward"), ("dpo", "orpo")
+
+
+class Pairs(BaseModel):
+    """What the methods of preferences read."""
+
+    prompt_text_column: str | None = option(
+        None, "column of the prompt; none: found by its usual names", group="Data", only=(*PAIRS, "ppo", "grpo")
+    )
+    rejected_text_column: str | None = option(
+        None, "column of the rejected answer; that of the chosen one is --text-column", group="Data", only=PAIRS
+    )
+    model_ref: Location | None = option(
+        None,
+        "the model to stay near; none: the model as it begins. orpo needs none: the distance from it is reported",
+        group="DPO/ORPO",
+        only=POLICIES,
+    )
+    max_prompt_length: int = option(
+        512, "longest prompt; a longer one loses its beginning", group="DPO/ORPO", unit="tokens", ge=1, only=POLICIES
+    )
+    max_completion_length: int | None = option(
+        1024,
+        "longest answer; a longer one loses its end; none: as long as the row may be",
+        group="DPO/ORPO",
+        unit="tokens",
+        ge=1,
+        only=(*POLICIES, "ppo", "grpo"),
+    )
+    label_smoothing: float = option(
+        0.0,
+        "share of the pairs that may be labelled the wrong way round",
+        group="DPO/ORPO",
+        unit="share",
+        ge=0,
+        lt=0.5,
+        only=("dpo", "reward"),
+    )
+
+    @model_validator(mode="after")
+    def _batches_of_pairs(self) -> Self:
+        method = getattr(self, "trainer", "")
+        if method in PAIRS and getattr(self, "padding", "right") == "left":
+            raise ValueError(f"--padding left: {method} pads its pairs on the right. Leave --padding out")
+        if method in POLICIES and getattr(self, "backend", "auto") == "hf":
+            raise ValueError(f"--backend hf: the loss of {method} is TRL's. Leave --backend out")
+        return self
+
+
+class Limits(NamedTuple):
+    """Tokens at most; None: no limit of its own."""
+
+    prompt: int | None
+    answer: int | None
+    row: int
+
+
+def recognise(params: Any, splits: read.Splits, *, prompted: bool = True) -> Preferences:
+    """The form of the pairs. prompted: whether each needs a prompt."""
+    flags = {"prompt": "prompt_text_column", "chosen": "text_column", "rejected": "rejected_text_column"}
+    given = {role: name for role, name in flags.items() if name in params.given() and getattr(params, name)}
+    named = {role: getattr(params, name) for role, name in given.items()}
+    return preferences.recognise(splits.train, params.column_mapping, named, prompted=prompted)
+
+
+def check(params: Any, cache: Path) -> list[str]:
+    """The pairs, read and judged, for a screen."""
+    return _language.check(params, cache, recognise)
+
+
+def prepare(  # noqa: PLR0913  what a method is given, and a template
+    params: Any,
+    run: ActiveRun,
+    splits: read.Splits,
+    form: Preferences,
+    tokenizer: Any,
+    longest: int,
+    *,
+    template: str | None = None,
+) -> Tokens:
+    """Pairs in tokens: prompt_ids, chosen_ids, rejected_ids, and row, their number in the split.
+
+    Args:
+        template: jinja, where --chat-template names none; None: the tokenizer's own, else chatml.
+    """
+    chosen = template if params.chat_template is None and template is not None else None
+    template = chosen or chat.template_for(
+        tokenizer, params.chat_template, warn=run.warn if form.name != "texts" else None
+    )
+    tokenizer.chat_template = template  # saved with the model, so that whoever uses it writes prompts as it learnt them
+    limits = Limits(None, None, longest)
+    if params.trainer in POLICIES:
+        limits = Limits(params.max_prompt_length, params.max_completion_length, longest)
+
+    def tokens(rows: Any) -> Any:
+        return _tokenised(params, run, rows, form, tokenizer, limits)
+
+    train, valid = tokens(splits.train), tokens(splits.valid) if splits.valid is not None else None
+    shown, rows = (valid, splits.valid) if valid is not None else (train, splits.train)
+    prompts = [
+        Prompt(last(pair.prompt), tuple(found["prompt_ids"]), last(pair.chosen))
+        for found in shown.select(range(min(SHOWN, len(shown))))
+        for pair in [form.pair(rows[found["row"] - 1])]
+    ]
+    return Tokens(train, valid, tuple(prompts))
+
+
+def last(said: list[dict[str, Any]] | str) -> str:
+    """What is said at the end, for a sample."""
+    return said.strip() if isinstance(said, str) else str(said[-1]["content"]) if said else ""
+
+
+def _tokenised(params: Any, run: ActiveRun, rows: Any, form: Preferences, tokenizer: Any, limits: Limits) -> Any:
+    """The pairs of which both sides still differ within the limits; what is lost is told."""
+    import numpy
+
+    template = encoding.Template(tokenizer, tokenizer.chat_template)
+
+    def encoded(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+        empty: list[int] = []
+        try:
+            parts = _in_tokens(form.pair(row), template)
+        except DataError as error:
+            if params.on_bad_rows == "stop":
+                fix = f"{error.fix} Or leave such rows out: --on-bad-rows skip."
+                raise DataError(f"Row {number + 1} cannot be used: {error.what}.", fix=fix) from None
+            parts = (empty, empty, empty)
+        kept = _cut(parts, limits, {tokenizer.bos_token_id, tokenizer.cls_token_id})
+        names = ("prompt", "chosen", "rejected")
+        lost = {f"{name}_lost": len(part) - len(rest) for name, part, rest in zip(names, parts, kept, strict=True)}
+        return {f"{name}_ids": part for name, part in zip(names, kept, strict=True)} | lost | {"row": number + 1}
+
+    found = rows.map(
+        encoded,
+        with_indices=True,
+        remove_columns=rows.column_names,
+        load_from_cache_file=False,
+        cache_file_name=str(run.folder.data / f"pairs-{rows._fingerprint}.arrow"),
+        new_fingerprint=f"pairs-{rows._fingerprint}",  # else datasets pickles the tokenizer for one
+    )
+    counts = {name: numpy.asarray(found[f"{name}_lost"]) for name in ("prompt", "chosen", "rejected")}
+    answers = counts["chosen"] + counts["rejected"]
+    for lost, told in ((counts["prompt"], "prompts lose their beginning"), (answers, "pairs of answers lose an end")):
+        if lost.any():
+            run.warn(f"Too long: {numpy.count_nonzero(lost):,} of {len(found):,} {told}, {lost.sum():,} tokens in all.")
+    sides = zip(found["chosen_ids"], found["rejected_ids"], strict=True)
+    useful = [at for at, (one, other) in enumerate(sides) if one != other]
+    if not useful:
+        raise DataError(
+            "no pair is left whose answers differ", fix="Allow longer rows: --block-size, --max-completion-length."
+        )
+    if len(useful) < len(found):
+        run.warn(f"Left out, {len(found) - len(useful):,} of {len(found):,} pairs: within the limits both sides agree.")
+    return found.select(useful).select_columns(["prompt_ids", "chosen_ids", "rejected_ids", "row"])
+
+
+def _in_tokens(pair: preferences.Pair, template: encoding.Template) -> tuple[list[int], list[int], list[int]]:
+    """(prompt, chosen, rejected) in tokens; the prompt ends where the tokens of one side first are its own."""
+    tokenizer, rows = template.tokenizer, []
+    for said in (pair.chosen, pair.rejected):
+        if isinstance(said, str):
+            prompt = tokenizer(str(pair.prompt))["input_ids"] if pair.prompt else []
+            ids = tokenizer(f"{pair.prompt}{said}")["input_ids"]
+            if tokenizer.eos_token_id is not None and ids[-1:] != [tokenizer.eos_token_id]:
+                ids = [*ids, tokenizer.eos_token_id]
+            rows.append((ids, _alike(ids, prompt)))
+            continue
+        text, spans = template.render([*pair.prompt, *said], True)  # type: ignore[list-item]
+        begin = spans[sum(turn["role"] == "assistant" for turn in pair.prompt)][0]  # type: ignore[index]
+        row = encoding.tokens(tokenizer, [text], [[(begin, len(text))]])[0]
+        rows.append((row.input_ids, row.trained.index(1)))
+    (chosen, one), (rejected, other) = rows
+    end = min(one, other, _alike(chosen, rejected))
+    return chosen[:end], chosen[end:], rejected[end:]
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (left, right) in enumerate(pairs) if left != right), min(len(one), len(other)))
+
+
+def _cut(
+    parts: tuple[list[int], list[int], list[int]], limits: Limits, first: set[int | None]
+) -> tuple[list[int], list[int], list[int]]:
+    """Parts within the limits: a prompt loses its beginning, an answer its end.
+
+    Prompt and answer have half of the row each, and what the other leaves. A first token that only marks the beginning
+    (`first`) stays: a model that has always seen it is another one without it.
+    """
+    prompt, chosen, rejected = parts
+    wanted = min(len(prompt), limits.prompt or limits.row)
+    answer = min(limits.answer or limits.row, limits.row - min(wanted, limits.row // 2))
+    room = min(wanted, limits.row - min(answer, max(len(chosen), len(rejected))))
+    head = prompt[:1] if room < len(prompt) and room and prompt[0] in first else []
+    return head + prompt[len(prompt) - room + len(head) :], chosen[:answer], rejected[:answer]
+
+
+Make = Callable[..., Any]
+"""(model, reference, tokenizer, tokens, arguments): the Trainer of a method."""
+More = Callable[..., dict[str, float]]
+"""(trainer, reference, batch): what a method measures of held-out pairs beside what its Trainer does, as means."""
+
+
+def fit(params: Any, run: ActiveRun, make: Make, more: More = lambda *_: {}) -> dict[str, float]:
+    """Train a policy on pairs, save it and see that it opens.
+
+    Returns:
+        The last evaluation's values, or with --best-model the best one's, and the totals.
+    """
+    from transformers import set_seed
+
+    tokens, tokenizer = _language.tokenised(params, run, prepare, recognise)
+    run.stage("loading the model")
+    set_seed(params.seed)  # what the data took must not change how an adapter begins
+    model = load.causal_model(params, tell=run.warn)
+    _ways.attend(params, model)
+    beside = reference(params, run, model)
+    run.stage("preparing")
+    _, arguments, facts = _language.settled(params, run, model, tokens)
+    trainer = make(model, beside, tokenizer, tokens, arguments)
+    trainer.evaluation_loop = partial(_mean_over_pairs, trainer, run, partial(more, trainer, beside))
+    take = Samples(params, run, model, beside, tokenizer, tokens.prompts)
+    told = _loop.Told(facts | {"path": f"TRL's {type(trainer).__name__}"}, take)
+    values = _loop.train(trainer, params, run, told)
+    run.stage("saving the model")
+    load.save(model, tokenizer, run.folder.model, params)
+    if not run.stopped:
+        run.stage("opening the saved model")
+        load.verify(run.folder.model, trust_remote_code=params.trust_remote_code)
+    return values
+
+
+def reference(params: Any, run: ActiveRun, model: Any) -> Any:
+    """The frozen model beside `model`; None where that is `model` without its adapter, or where orpo names none."""
+    import copy
+
+    if params.model_ref is not None and load.resolve(params.model_ref) != load.resolve(params.model):
+        return load.frozen_model(params, params.model_ref, tell=run.warn)
+    if params.peft or (params.trainer == "orpo" and params.model_ref is None):
+        return None
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+@contextmanager
+def as_reference(model: Any, beside: Any) -> Iterator[Any]:
+    """The reference: the model beside, or `model` with its adapter switched off."""
+    if beside is not None:
+        yield beside
+        return
+    with model.disable_adapter():
+        yield model
+
+
+class Samples:
+    """What the policy writes, beside what the reference writes and what was chosen."""
+
+    def __init__(  # noqa: PLR0913  the two models and what they are asked
+        self, params: Any, run: ActiveRun, model: Any, beside: Any, tokenizer: Any, prompts: Sequence[Prompt]
+    ) -> None:
+        self.prompts = _language.own_prompts(params, tokenizer, sft.prompt) or list(prompts)
+        self.params, self.run, self.model, self.beside, self.tokenizer = params, run, model, beside, tokenizer
+        self._compared = beside is not None or params.peft
+        self._reference: list[str] = []
+
+    def __call__(self, step: int) -> tuple[Mapping[str, Any], ...]:
+        """The samples after `step` steps."""
+        if self._compared and not self._reference:  # it never changes
+            with undisturbed(self.model), as_reference(self.model, self.beside) as model:
+                self._reference = self._written(model)
+        samples = [
+            {"prompt": prompt.text, "output": output, "expected": prompt.expected}
+            for prompt, output in zip(self.prompts, self._written(self.model), strict=True)
+        ]
+        for sample, said in zip(samples, self._reference, strict=False):
+            sample["reference"] = said
+        return tuple({name: said for name, said in sample.items() if said or name == "output"} for sample in samples)
+
+    def _written(self, model: Any) -> list[str]:
+        manner = Manner.of(self.params)
+        return generate(model, self.tokenizer, self.prompts, manner, stopped=self.run.stop_asked)
+
+
+def _mean_over_pairs(
+    trainer: Any, run: ActiveRun, more: More, dataloader: Any, *_: Any, metric_key_prefix: str = "eval", **__: Any
+) -> Any:
+    """transformers' evaluation loop, with the mean over all pairs: TRL's own is the mean of the batches' means."""
+    from transformers.trainer_utils import EvalLoopOutput
+
+    totals: dict[str, float] = {}
+    count = 0
+    with undisturbed(trainer.model):
+        for batch in dataloader:
+            batch.pop("tokens", None)
+            pairs, values = _trl.measured(trainer, batch)
+            for name, value in (values | more(batch)).items():
+                totals[name] = totals.get(name, 0.0) + value * pairs
+            count += pairs
+            if run.stop_asked():
+                break
+    trainer.model.eval()  # TRL tells by the mode what it is logging; the next step sets it back
+    metrics = {f"{metric_key_prefix}_{name}": total / count for name, total in totals.items()}
+    return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=count)
