@@ -204,7 +204,7 @@ def _convert(files: Sequence[Path], target: Path) -> tuple[Places, list[Fault]]:
     with Writer(target) as writer:
         for path in files:
             form = formats.FORMATS[formats.suffix(path)]
-            with _told_in_words(path):
+            with told_in_words(path):
                 if form.read in (formats.read_parquet, formats.read_arrow):
                     places.add(writer.count, path.name, 1, form.unit)
                     for batch in form.read(path):
@@ -261,7 +261,7 @@ def _is_text(row: Row) -> bool:
 
 
 @contextmanager
-def _told_in_words(path: Path) -> Iterator[None]:
+def told_in_words(path: Path) -> Iterator[None]:
     """What a reader raises as a DataError that names the file."""
     try:
         yield
