@@ -49,7 +49,7 @@ class Job:
     mean: whether the loss of a batch is its mean whatever the batches of a step: not so where the model's own divides
         by the items of a whole step.
     rows: the outputs of a batch, and the batch, to what `measure` and `show` get for each of its rows.
-    ready: the model before it is trained, for a job whose `measure` and `show` let it write.
+    ready: a model that was just opened, before it is trained or an adapter is merged into it.
     conclude: the trained model and what it says to the held-out rows, where the training came to its end.
     finish: the trained model before it is saved, also where the training was stopped.
     sealed: the trained model, last of all before it is saved; it must still say the same.
@@ -252,7 +252,15 @@ class Watched:
 
 def _save(params: Any, run: ActiveRun, model: Any, job: Job) -> None:
     reopen = reopened(params, job.auto, job.config, tiny=job.tiny)
-    load.save(model, job.processor, run.folder.model, params, reopen=reopen)
+
+    def made_ready(name: str, dtype: Any) -> Any:
+        whole = reopen(name, dtype)
+        job.ready(whole)
+        return whole
+
+    load.save(model, job.processor, run.folder.model, params, reopen=made_ready)
+    if params.peft and not params.merge_adapter:
+        model.config.save_pretrained(run.folder.model)  # an adapter does not say what the outputs of its head mean
 
 
 def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
