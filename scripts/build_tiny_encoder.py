@@ -1,27 +1,29 @@
-"""Build the tiny text encoder: a WordPiece vocabulary and a BERT, pretrained to fill in masked words.
+"""Build the tiny text encoder: a WordPiece vocabulary, and a BERT whose word vectors know which words stand together.
 
-    NBTRAIN_DATA=<folder> python scripts/build_tiny_encoder.py [--epochs 60]
+    NBTRAIN_DATA=<folder> python scripts/build_tiny_encoder.py
 
-The corpus is that of build_tiny_llm.py, without its chats. The result is nbtrain/models/tiny/text: weights in bfloat16,
-tokenizer, model card; small enough to ship.
+The corpus is that of build_tiny_llm.py, without its chats. The vectors are the singular vectors of the pointwise mutual
+information of words at most WINDOW apart (Levy and Goldberg 2014); the layers above them are random, from a fixed seed:
+in half a minute that is more than so small a model learns from an hour of masked words. The result is
+nbtrain/models/tiny/text: weights in bfloat16, tokenizer, model card; small enough to ship.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from build_tiny_llm import SOURCES, TURN, corpus
 
 HOME = Path(__file__).resolve().parent.parent / "nbtrain" / "models" / "tiny" / "text"
-VOCABULARY, CONTEXT, BLOCK = 4096, 512, 64
+VOCABULARY, CONTEXT, HIDDEN = 4096, 512, 96
+WINDOW = 4  # words to each side
+SPREAD = 0.05  # standard deviation of the word vectors; BERT begins with 0.02
 CARD = """\
 ---
 library_name: transformers
-pipeline_tag: fill-mask
+pipeline_tag: feature-extraction
 language: en
 license: cc-by-sa-4.0
 ---
@@ -33,8 +35,7 @@ knows which words stand together, and little else; use it for no other purpose.
 
 - architecture: BERT, {parameters} parameters: 2 layers, hidden size 96, 4 heads, 512 tokens
 - tokenizer: WordPiece, lower case, {vocabulary} tokens
-- training: masked words of {characters} million characters, {epochs} times; lr 2e-3, batches of 32 blocks of 64 tokens
-- loss on held-out documents: {loss:.2f} a masked token
+- word vectors: from the pointwise mutual information of words in {characters} million characters; all else is random
 
 ## Text
 
@@ -58,86 +59,66 @@ def make_tokenizer(documents: list[str]) -> Any:
     return BertTokenizerFast(tokenizer_object=words._tokenizer, model_max_length=CONTEXT)
 
 
-def make_model(tokenizer: Any) -> Any:
-    """A BERT of some 670,000 parameters with random weights, from a fixed seed."""
+def make_model(tokenizer: Any, documents: list[str]) -> Any:
+    """A BERT of some 670,000 parameters: its word vectors are made of the documents, the rest is random."""
     import torch
-    from transformers import BertConfig, BertForMaskedLM
+    from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    return BertForMaskedLM(
+    model = BertModel(
         BertConfig(
             vocab_size=len(tokenizer),
-            hidden_size=96,
-            intermediate_size=384,
+            hidden_size=HIDDEN,
+            intermediate_size=4 * HIDDEN,
             num_hidden_layers=2,
             num_attention_heads=4,
             max_position_embeddings=CONTEXT,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    vectors = torch.tensor(word_vectors(tokenizer(documents, add_special_tokens=False)["input_ids"], len(tokenizer)))
+    with torch.no_grad():
+        known = vectors.abs().sum(1) > 0
+        model.embeddings.word_embeddings.weight[known] = vectors[known].to(torch.float32)
+    return model
 
 
-def blocks(documents: list[str], tokenizer: Any) -> Any:
-    """The documents one behind the other, in blocks of BLOCK tokens."""
-    from datasets import Dataset
+def word_vectors(documents: list[list[int]], words: int) -> Any:
+    """(words, HIDDEN) floats with the standard deviation SPREAD; 0 for a word that no document has."""
+    import numpy
+    from scipy.sparse import coo_matrix, csr_matrix
+    from scipy.sparse.linalg import svds
 
-    ids = list(chain.from_iterable(tokenizer(documents)["input_ids"]))
-    return Dataset.from_dict({"input_ids": [ids[at : at + BLOCK] for at in range(0, len(ids) - BLOCK, BLOCK)]})
-
-
-def pretrain(model: Any, tokenizer: Any, train: list[str], held: list[str], *, epochs: int, work: Path) -> float:
-    """Fill in masked words; the loss on held-out blocks."""
-    from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
-
-    settings = TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=epochs,
-        per_device_train_batch_size=32,
-        per_device_eval_batch_size=32,
-        learning_rate=2e-3,
-        lr_scheduler_type="cosine",
-        warmup_steps=0.05,
-        weight_decay=0.05,
-        use_cpu=True,
-        seed=0,
-        save_strategy="no",
-        report_to="none",
-        logging_steps=1000,
-        disable_tqdm=True,
-    )
-    trainer = Trainer(
-        model=model,
-        args=settings,
-        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.2),
-        train_dataset=blocks(train, tokenizer),
-        eval_dataset=blocks(held, tokenizer),
-    )
-    trainer.train()
-    return float(trainer.evaluate()["eval_loss"])
+    pairs = csr_matrix((words, words))
+    for step in range(1, WINDOW + 1):
+        left = numpy.concatenate([ids[:-step] for ids in map(numpy.array, documents) if len(ids) > step])
+        right = numpy.concatenate([ids[step:] for ids in map(numpy.array, documents) if len(ids) > step])
+        pairs = pairs + coo_matrix((numpy.ones(len(left)), (left, right)), shape=(words, words)).tocsr()
+    pairs = (pairs + pairs.T).tocoo()
+    counts = numpy.asarray(pairs.sum(1)).ravel()
+    smooth = counts**0.75  # so that rare words do not have all the information
+    information = numpy.log(pairs.data * smooth.sum() / (counts[pairs.row] * smooth[pairs.col]))
+    positive = information > 0
+    table = coo_matrix((information[positive], (pairs.row[positive], pairs.col[positive])), shape=(words, words))
+    left, values, _ = svds(table.tocsr(), k=HIDDEN, random_state=0)
+    vectors = left * values**0.5 * (counts > 0)[:, None]
+    return vectors / vectors[counts > 0].std() * SPREAD
 
 
 def main() -> None:
     import torch
-    from transformers import BertModel
 
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--work", type=Path, default=Path("build/tiny_encoder"), help="folder for the training")
-    options.add_argument("--epochs", type=int, default=60, help="times over the corpus")
-    asked = options.parse_args()
-    documents = corpus(Path(os.environ["NBTRAIN_DATA"]))
-    train, held = ([text for text in part if TURN not in text] for part in documents)
-    tokenizer = make_tokenizer(train)
-    masked = make_model(tokenizer)
-    loss = pretrain(masked, tokenizer, train, held, epochs=asked.epochs, work=asked.work)
-    model = BertModel(masked.config)  # with the pooler that classifiers start from
-    model.load_state_dict(masked.bert.state_dict(), strict=False)
+    documents = [text for text in corpus(Path(os.environ["NBTRAIN_DATA"]))[0] if TURN not in text]
+    tokenizer = make_tokenizer(documents)
+    model = make_model(tokenizer, documents)
     model.to(torch.bfloat16).save_pretrained(HOME)
     tokenizer.save_pretrained(HOME)
     card = CARD.format(
-        parameters=f"{model.num_parameters():,}", vocabulary=f"{len(tokenizer):,}", epochs=asked.epochs, loss=loss,
-        characters=f"{sum(map(len, train)) / 1e6:.1f}",
+        parameters=f"{model.num_parameters():,}",
+        vocabulary=f"{len(tokenizer):,}",
+        characters=f"{sum(map(len, documents)) / 1e6:.1f}",
         licences="\n".join(f"| {source.name} | {source.licence} |" for source in SOURCES),
-    )  # fmt: skip
+    )
     (HOME / "README.md").write_text(card, encoding="utf-8")
     for file in HOME.iterdir():
         file.chmod(0o644)  # safetensors makes files that only their owner reads

@@ -10,7 +10,7 @@ from typing import Any
 from nbtrain.models import faults
 from nbtrain.models.adapters import QUANTISED, quantisation, with_adapter
 from nbtrain.models.device import device, precision
-from nbtrain.models.pretrained import TINY, resolve
+from nbtrain.models.pretrained import TINY, adapter_base, resolve
 
 Tell = Callable[[str], None]
 
@@ -63,7 +63,7 @@ def reopened(params: Any, auto: str, config: Any, *, tiny: Path | None = None) -
 
 
 def saved_headed(auto: str, path: str | os.PathLike[str], *, trust_remote_code: bool = False) -> Any:
-    """A saved model, on the CPU, in evaluation mode, as plain transformers opens it.
+    """A saved model, or a saved adapter on its base, on the CPU, in evaluation mode, as plain transformers and peft do.
 
     Raises:
         ModelError: it cannot be opened.
@@ -71,11 +71,26 @@ def saved_headed(auto: str, path: str | os.PathLike[str], *, trust_remote_code: 
     import transformers
 
     place = resolve(os.fspath(path))
+    if base := adapter_base(place):
+        return _adapted(auto, place, base, dtype="auto", trust_remote_code=trust_remote_code).eval()
     with faults.in_words(place, "model"):
         opened = getattr(transformers, auto).from_pretrained(
             place, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code
         )
     return opened.eval()
+
+
+def _adapted(auto: str, place: str, base: str, *, dtype: Any, **hub: Any) -> Any:
+    """The adapter in `place` on its base, whose head is that of the config beside the adapter."""
+    import transformers
+    from peft import PeftModel
+
+    with faults.in_words(place, "adapter"):
+        config = transformers.AutoConfig.from_pretrained(place, **hub)
+        opened = getattr(transformers, auto).from_pretrained(
+            base, config=config, dtype=dtype, use_safetensors=True, ignore_mismatched_sizes=True, **hub
+        )
+        return PeftModel.from_pretrained(opened, place)
 
 
 def _open(auto: str, place: str, *, config: Any, dtype: Any, params: Any, placed: dict[str, Any]) -> tuple[Any, Any]:
@@ -86,6 +101,8 @@ def _open(auto: str, place: str, *, config: Any, dtype: Any, params: Any, placed
         with faults.in_words(place, "model"):
             return getattr(transformers, auto).from_config(config, dtype=dtype).to(device().kind), ()
     hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
+    if base := adapter_base(place, token=params.token):
+        return _adapted(auto, place, base, dtype=dtype, **hub).merge_and_unload().requires_grad_(True), ()
     with faults.in_words(place, "model"):
         model, report = getattr(transformers, auto).from_pretrained(
             place,
