@@ -27,6 +27,7 @@ _SYSTEM = r"{% set system = messages[0].content ~ '\n\n' if messages[0].role == 
 _QUESTIONS = r"{% for m in messages if m.role != 'system' %}{% set content = (system if loop.first) ~ m.content %}"
 
 TEMPLATES = {
+    "plain": r"{% for m in messages %}{{ m.content ~ (eos_token if m.role == 'assistant') ~ '\n' }}{% endfor %}",
     "chatml": _CHATML,
     "qwen": _CHATML,
     "zephyr": (

@@ -32,6 +32,13 @@ class Precision:
     bf16: bool = False
     fp16: bool = False
 
+    def autocast(self, kind: str) -> Any:
+        """Inside, a device of this kind computes as it does in a training."""
+        import torch
+
+        half = torch.float16 if self.fp16 else torch.bfloat16
+        return torch.autocast(kind, half, enabled=self.bf16 or self.fp16)
+
 
 def device() -> Device:
     """The device to train on: the first visible GPU, Apple's, or the CPU."""

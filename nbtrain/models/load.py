@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nbtrain.models import unsloth
 from nbtrain.models.adapters import QUANTISED, quantisation, with_adapter
 from nbtrain.models.device import Device, Precision, device, precision
 from nbtrain.models.headed import headed_model, saved_headed
@@ -65,6 +66,8 @@ def causal_model(params: Any, *, tell: Tell = _to_nobody) -> Any:
         ModelError: the model is not there, is no causal language model, is pickled, or would run code of its own.
         MissingExtra: bitsandbytes is needed and not installed.
     """
+    if unsloth.asked_for(params):
+        return unsloth.causal_model(params, params.model)
     model = _opened(params, params.model, tell)
     return with_adapter(model, params) if params.peft else model
 

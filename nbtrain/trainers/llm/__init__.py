@@ -15,11 +15,24 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, model_validator
 
+from nbtrain.models import unsloth
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Samples
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers.llm import _distillation, _preferences, _reinforced, default, dpo, orpo, ppo, reward, sft
+from nbtrain.trainers.llm import (
+    _custom,
+    _distillation,
+    _preferences,
+    _reinforced,
+    default,
+    dpo,
+    grpo,
+    orpo,
+    ppo,
+    reward,
+    sft,
+)
 
 METHODS: dict[str, ModuleType] = {
     "default": default,
@@ -29,6 +42,7 @@ METHODS: dict[str, ModuleType] = {
     "orpo": orpo,
     "reward": reward,
     "ppo": ppo,
+    "grpo": grpo,
 }
 """Each method is a module with the functions that a room has: train, check, opened, predict, usage."""
 CHATS = tuple(name for name in METHODS if name not in ("default", "generic"))
@@ -43,16 +57,17 @@ def _only(value: Any) -> Any:
 class Language(BaseModel):
     """What every method reads."""
 
-    trainer: Literal["default", "generic", "sft", "dpo", "orpo", "reward", "ppo", "distillation"] = option(
+    trainer: Literal["default", "generic", "sft", "dpo", "orpo", "reward", "ppo", "grpo", "distillation"] = option(
         "default",
         "default (also generic): the next token of any text; sft: answers to prompts; dpo, orpo: the better of two "
-        "answers; reward: a score for answers; ppo: answers that a reward likes; distillation: sft with a teacher",
+        "answers; reward: a score for answers; ppo, grpo: what a reward likes; distillation: sft with a teacher",
         group="Basic",
         essential=True,
     )
-    backend: Literal["auto", "trl", "hf"] = option(
+    backend: Literal["auto", "trl", "hf", "native", "unsloth"] = option(
         "auto",
-        "auto: flat rows where they give the padded batch's loss; trl: TRL's SFTTrainer; hf: padded batches",
+        "auto: flat rows where they give the padded batch's loss; trl: TRL's SFTTrainer; hf: padded batches; native: a "
+        "loop of our own, short enough to read; unsloth: its kernels, on a GPU",
         group="Training",
     )
     text_column: str = option("text", "column of plain text; of pairs, that of the chosen answer", group="Data")
@@ -92,6 +107,7 @@ class Language(BaseModel):
 class LLMTrainingParams(
     Language,
     sft.SFT,
+    _custom.Custom,
     _distillation.Distillation,
     _preferences.Pairs,
     dpo.DPO,
@@ -99,6 +115,7 @@ class LLMTrainingParams(
     reward.Reward,
     _reinforced.Reinforced,
     ppo.PPO,
+    grpo.GRPO,
     Basic,
     Data,
     Model,
@@ -137,6 +154,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     Returns:
         The last evaluation's values on held-out rows, and the totals.
     """
+    if unsloth.asked_for(params):
+        unsloth.probed()  # before the data is read: it may not be here
     return _method(params).train(params, run)
 
 
@@ -148,6 +167,16 @@ def check(params: Any, cache: Path) -> list[str]:
 def opened(params: Any, path: str) -> tuple[Any, Any]:
     """The saved model and its tokenizer."""
     return _method(params).opened(params, path)
+
+
+def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | None:
+    """Loss and perplexity of the saved model; None by a method that measures while it trains only.
+
+    Args:
+        data: what data_path takes; None: the rows that the run held out.
+    """
+    method = _method(params)
+    return method.evaluate(params, path, data) if hasattr(method, "evaluate") else None
 
 
 def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +15,20 @@ from nbtrain.models import load
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
 from nbtrain.trainers._samples import Manner, Prompt, generate, undisturbed
-from nbtrain.trainers.llm import _distillation, _flat, _lessons, _teacher, _ways
+from nbtrain.trainers.llm import (
+    _custom,
+    _distillation,
+    _fitting,
+    _flat,
+    _lessons,
+    _measure,
+    _native,
+    _rows,
+    _teacher,
+    _ways,
+)
 
 SHOWN = 3  # prompts that are asked again and again
-LARGEST = 700  # beyond, an exponential is no float
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,17 @@ def _text_or_chat(params: Any, splits: read.Splits) -> chat.Form:
 
 
 def tokenised(
-    params: Any, run: ActiveRun, prepare: Prepare, recognise: Callable[..., judge.Form] = text_or_chat
+    params: Any,
+    run: ActiveRun,
+    prepare: Prepare,
+    recognise: Callable[..., judge.Form] = text_or_chat,
+    reading: Callable[..., read.Splits] = read.read,
 ) -> tuple[Tokens, Any]:
     """The data, judged and in tokens, before a model is loaded; and the tokenizer.
 
     Args:
         recognise: (params, splits) to the form of the rows.
+        reading: (params, cache) to the splits.
     """
     import datasets
     from transformers import set_seed
@@ -77,21 +90,27 @@ def tokenised(
     logging.disable_progress_bar()
     set_seed(params.seed)
     run.stage("reading the data")
-    splits = read.read(params, run.folder.data)
+    splits = reading(params, run.folder.data)
     for notice in splits.notices:
         run.warn(notice)
     form = recognise(params, splits)
     run.stage("checking the rows")
     splits, report = judge.check(splits, form, on_bad_rows=params.on_bad_rows)
     run.warn("\n".join(report.lines()))
+    splits, form = _rows.shaped(params, run, splits, form)
     tokenizer = load.tokenizer(params, tell=run.warn)
     run.stage("tokenising")
     return prepare(params, run, splits, form, tokenizer, longest(params)), tokenizer
 
 
-def check(params: Any, cache: Path, recognise: Callable[..., judge.Form] = text_or_chat) -> list[str]:
+def check(
+    params: Any,
+    cache: Path,
+    recognise: Callable[..., judge.Form] = text_or_chat,
+    reading: Callable[..., read.Splits] = read.read,
+) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
-    splits = read.read(params, cache)
+    splits = reading(params, cache)
     _, report = judge.check(splits, recognise(params, splits), on_bad_rows="skip")
     return [f"Data: {splits.origin}", *splits.notices, *report.lines()]
 
@@ -115,9 +134,12 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
     set_seed(params.seed)  # what the data took must not change how an adapter begins
     model = load.causal_model(params, tell=run.warn)
     run.stage("preparing")
-    trainer, facts = _trainer(params, run, model, tokenizer, tokens)
     take = partial(_take, model, tokenizer, tokens.prompts, params, run) if tokens.prompts else None
-    values = _loop.train(trainer, params, run, _loop.Told(facts, take))
+    if params.backend == "native":
+        values = _by_native(params, run, model, tokenizer, tokens, take)
+    else:
+        trainer, facts = _trainer(params, run, model, tokenizer, tokens)
+        values = _loop.train(trainer, params, run, _loop.Told(facts, take))
     if tokens.teacher is not None:
         tokens.teacher.tell(run)
     run.stage("saving the model")
@@ -133,14 +155,40 @@ def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: To
     """The Trainer, and what is known at the start."""
     precision, arguments, facts = settled(params, run, model, tokens)
     way = _ways.choose(params, run, model, tokenizer, precision)
-    make = _ways.trl_trainer if params.backend == "trl" else _ways.plain_trainer
+    if params.auto_find_batch_size:
+        fitted, facts = _fitting.fitted(params, run, model, tokens.train, way.collate, precision, facts)
+        sizes = (fitted.batch_size, fitted.gradient_accumulation)
+        arguments |= dict(zip(("per_device_train_batch_size", "gradient_accumulation_steps"), sizes, strict=True))
+    make = _ways.trl_trainer if params.backend == "trl" else partial(_ways.plain_trainer, loss=_custom.loss(params))
     data = {"train_dataset": tokens.train, "eval_dataset": tokens.valid}
     trainer = make(model, tokenizer, data, way, arguments)
     measure = partial(_measured, trainer)
     if tokens.teacher is not None:
         measure = _distillation.attach(trainer, params, tokens.teacher, precision)
-    trainer.evaluation_loop = partial(_mean_over_tokens, trainer, run, measure)
+    trainer.evaluation_loop = partial(_mean_over_tokens, trainer, params, run, measure)
     return trainer, facts | {"path": way.told}
+
+
+def _by_native(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: Tokens, take: Any) -> dict[str, float]:
+    """Train by the loop of our own."""
+    precision, _, facts = settled(params, run, model, tokens)
+    way = _ways.choose(params, run, model, tokenizer, precision)
+    if params.auto_find_batch_size:
+        params, facts = _fitting.fitted(params, run, model, tokens.train, way.collate, precision, facts)
+    job = _native.Job(
+        model,
+        tokens.train,
+        way.collate,
+        valid=tokens.valid,
+        describe=None if params.peft else partial(_described, model, tokenizer),
+    )
+    told = _loop.Told(facts | {"path": way.told}, take)
+    return _native.train(params, run, job, told, device=load.device(), precision=precision)
+
+
+def _described(model: Any, tokenizer: Any, path: Path) -> None:
+    model.config.save_pretrained(path)
+    tokenizer.save_pretrained(path)
 
 
 def settled(
@@ -171,43 +219,26 @@ def settled(
 
 def _measured(trainer: Any, batch: Any) -> dict[str, Any]:
     loss = trainer.compute_loss(trainer.model, batch)
-    return {"loss": loss, "cross_entropy": loss}
+    # a loss of the user's own has no perplexity
+    return {"loss": loss} if trainer.compute_loss_func else {"loss": loss, "cross_entropy": loss}
 
 
 def _mean_over_tokens(  # noqa: PLR0913  transformers calls it so
     trainer: Any,
+    params: Any,
     run: ActiveRun,
-    measure: Callable[[Any], dict[str, Any]],
+    measure: _measure.Measure,
     dataloader: Any,
     description: str,
     *_: Any,
     metric_key_prefix: str = "eval",
     **__: Any,
 ) -> Any:
-    """transformers' evaluation loop, with the mean over all trained tokens.
-
-    Its own is the mean of the batches' means, in which a short answer counts for more the fewer stand beside it, and
-    whose exponential is no perplexity.
-
-    Args:
-        measure: a batch to means over its trained tokens: loss, cross_entropy, and what else there is.
-    """
+    """transformers' evaluation loop, with the mean over all trained tokens."""
     from transformers.trainer_utils import EvalLoopOutput
 
-    totals, count = Counter[str](), 0
     with undisturbed(trainer.model):
-        for batch in dataloader:
-            batch.pop("tokens", None)
-            labels = batch["shift_labels"] if "shift_labels" in batch else batch["labels"][:, 1:]
-            trained = int((labels != _flat.IGNORED).sum())
-            if trained:
-                totals.update({name: mean.item() * trained for name, mean in measure(batch).items()})
-                count += trained
-            if run.stop_asked():
-                break
-    metrics = {name: total / count for name, total in totals.items()} or {"loss": math.nan, "cross_entropy": math.nan}
-    entropy = metrics.pop("cross_entropy")
-    metrics["perplexity"] = math.exp(entropy) if entropy < LARGEST else math.inf
+        metrics = _measure.measured(params, trainer.model, measure, dataloader, run.stop_asked)
     named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
     return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(dataloader.dataset))
 

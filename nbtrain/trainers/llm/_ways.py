@@ -45,7 +45,9 @@ def choose(params: Any, run: ActiveRun, model: Any, tokenizer: Any, precision: P
     """
     wide = partial(_flat.padded, pad=tokenizer.pad_token_id or 0, side=params.padding)
     asked = attend(params, model)
-    if params.backend != "auto":
+    if params.custom_loss is not None or params.compile:
+        why = "--custom-loss and --compile take padded batches"
+    elif params.backend not in ("auto", "native"):
         why = f"--backend {params.backend} pads its batches"
     elif asked in ("eager", "sdpa"):
         why = f"--attn-implementation {asked} was asked for"
@@ -107,12 +109,21 @@ def _why_not_flat(model: Any, asked: str | None, precision: Precision) -> str:
     return f"flat rows differ from padded ones by {found:.1e} with this model (allowed: {allowed:.0e})"
 
 
-def plain_trainer(model: Any, tokenizer: Any, data: Mapping[str, Any], way: Way, arguments: Mapping[str, Any]) -> Any:
-    """transformers' Trainer. data: train_dataset and eval_dataset."""
+def plain_trainer(
+    model: Any,
+    tokenizer: Any,
+    data: Mapping[str, Any],
+    way: Way,
+    arguments: Mapping[str, Any],
+    *,
+    loss: Callable[..., Any] | None = None,
+) -> Any:
+    """transformers' Trainer. data: train_dataset and eval_dataset. loss: instead of the model's own."""
     from transformers import Trainer, TrainingArguments
 
     settings = TrainingArguments(**arguments)
-    trainer = Trainer(model=model, args=settings, data_collator=way.collate, processing_class=tokenizer, **data)
+    named = {"data_collator": way.collate, "processing_class": tokenizer, "compute_loss_func": loss}
+    trainer = Trainer(model=model, args=settings, **named, **data)
     if way.grouped:
         sampler = _by_length(data["train_dataset"], arguments)
         trainer._get_train_sampler = lambda dataset=None: sampler

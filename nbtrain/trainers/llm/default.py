@@ -10,10 +10,10 @@ from nbtrain.data import chat
 from nbtrain.errors import ParamError
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import Prompt
-from nbtrain.trainers.llm import _language
+from nbtrain.trainers.llm import _evaluation, _language
 from nbtrain.trainers.llm._language import SHOWN, Tokens, check, opened, own_prompts, usage
 
-__all__ = ["check", "opened", "predict", "prepare", "prompt", "train", "usage"]
+__all__ = ["check", "evaluate", "opened", "predict", "prepare", "prompt", "train", "usage"]
 
 OPENING = 16  # tokens of a held-out text that the model is asked to go on from
 
@@ -21,6 +21,11 @@ OPENING = 16  # tokens of a held-out text that the model is asked to go on from
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
     """Train; the last evaluation's values."""
     return _language.train(params, run, prepare)
+
+
+def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:
+    """Loss and perplexity of the saved model; see `_evaluation.evaluate`."""
+    return _evaluation.evaluate(params, path, data, prepare)
 
 
 def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[str]:

@@ -12,10 +12,11 @@ from nbtrain.errors import ParamError
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import Prompt
-from nbtrain.trainers.llm import _language
+from nbtrain.trainers.llm import _evaluation, _language
+from nbtrain.trainers.llm._custom import template_name
 from nbtrain.trainers.llm._language import SHOWN, Tokens, check, opened, own_prompts, usage
 
-__all__ = ["SFT", "check", "opened", "predict", "prepare", "prompt", "train", "usage"]
+__all__ = ["SFT", "check", "evaluate", "opened", "predict", "prepare", "prompt", "train", "usage"]
 
 ONLY = ("sft",)
 
@@ -42,6 +43,11 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     return _language.train(params, run, prepare)
 
 
+def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:
+    """Loss and perplexity of the saved model; see `_evaluation.evaluate`."""
+    return _evaluation.evaluate(params, path, data, prepare)
+
+
 def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[str]:
     """What the model writes after each row; see `_language.predict`."""
     return _language.predict(params, model, tokenizer, rows, prompt=prompt, **settings)
@@ -49,7 +55,7 @@ def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **sett
 
 def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any, longest: int) -> Tokens:
     """Chats in tokens, with labels on what is trained."""
-    template = chat.template_for(tokenizer, params.chat_template, warn=run.warn if form.name != "text" else None)
+    template = chat.template_for(tokenizer, template_name(params), warn=run.warn if form.name != "text" else None)
     tokenizer.chat_template = template  # saved with the model, so that whoever uses it writes prompts as it learnt them
 
     def tokens(dataset: Any) -> Any:
@@ -79,7 +85,7 @@ def prompt(params: Any, tokenizer: Any, row: Any) -> Prompt:
     messages = [{"role": "user", "content": row}] if isinstance(row, str) else row
     if not isinstance(messages, list) or not messages:
         raise ParamError(f"a prompt is a text or a list of messages; found {type(row).__name__}")
-    template = chat.template_for(tokenizer, params.chat_template)
+    template = chat.template_for(tokenizer, template_name(params))
     ids = tokenizer.apply_chat_template(
         messages, chat_template=template, add_generation_prompt=True, tokenize=True, return_dict=False
     )

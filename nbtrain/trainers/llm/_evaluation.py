@@ -1,0 +1,47 @@
+"""A saved model measured again: on the rows that its run held out, or on others."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nbtrain.errors import RunError
+from nbtrain.runs.active import ActiveRun
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.journal import Journal
+from nbtrain.trainers._samples import undisturbed
+from nbtrain.trainers.llm import _flat, _language, _measure
+from nbtrain.trainers.llm._language import Prepare
+
+# they shape what is trained on, and held-out rows are measured as they are
+_PLAIN = {"conversation_extension": 1, "save_processed_data": "none", "auto_convert_dataset": False}
+_TAUGHT = {"use_distillation": False, "teacher_model": None}
+_WHOLE = {"valid_split": None, "valid_fraction": 0.0, "max_samples": None}
+
+
+def evaluate(params: Any, path: str, data: Any, prepare: Prepare) -> dict[str, float]:
+    """Loss, perplexity and --custom-metrics of the model at `path`.
+
+    Args:
+        data: None for the rows that the run held out, else what --data-path takes; its training split is measured.
+        prepare: the method's.
+
+    Raises:
+        DataError: the data cannot be read or used. RunError: the run held nothing out.
+    """
+    changes = _PLAIN | (_TAUGHT if params.use_distillation else {})
+    params = params.but(**changes | ({} if data is None else {"data_path": data, **_WHOLE}))
+    with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as place:
+        folder = RunFolder(Path(place))
+        with Journal(folder.events) as journal:
+            tokens, tokenizer = _language.tokenised(params, ActiveRun(folder, journal), prepare)
+        rows = tokens.valid if data is None else tokens.train
+        if rows is None:
+            raise RunError("the run held no rows out", fix="give rows: run.evaluate(data)")
+        model, _ = _language.opened(params, path)
+        collate = partial(_flat.padded, pad=tokenizer.pad_token_id or 0, side=params.padding)
+        with undisturbed(model):
+            batches = _measure.batches(rows, params.eval_batch_size, collate)
+            return _measure.measured(params, model, partial(_measure.loss, model), batches)
