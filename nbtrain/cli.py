@@ -21,8 +21,8 @@ from nbtrain.params import Params
 from nbtrain.params.tokens import take
 from nbtrain.plain import visible
 from nbtrain.redact import redact
-from nbtrain.runs import control, status
-from nbtrain.runs.folder import RunFolder
+from nbtrain.runs import control, process, status
+from nbtrain.runs.folder import RunFolder, read_params
 from nbtrain.runs.journal import Tail
 from nbtrain.sinks.terminal import Terminal
 from nbtrain.verbs import Question
@@ -78,12 +78,16 @@ def _configured(tokens: list[str]) -> Params:
 def _train(params: Params) -> int:
     for notice in params.notices:
         _print(f"Warning: {notice}", file=sys.stderr)
+    if not process.in_few_bits(params.record()):
+        process.spare_bitsandbytes()
     run = fit.prepare(params)
     return _ended(run, lambda: fit.fit(run, sinks=(Terminal(),), secrets=params.secrets()))
 
 
 def _resume(tokens: list[str]) -> int:
     run = verbs.run_of(tokens, "resume").folder
+    if not process.in_few_bits(read_params(run)["params"]):
+        process.spare_bitsandbytes()
     return _ended(run, lambda: fit.fit(run, resume=True, sinks=(Terminal(),)))
 
 

@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> int:
 
 def _warm_up() -> None:
     """Import what most runs need, in silence, then say so on what was stdout."""
+    process.spare_bitsandbytes()
     told = os.dup(1)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -104,6 +105,8 @@ def _train(assignment: Mapping[str, Any]) -> int:
     remember_environment()
     _obey_signals(folder)
     try:
+        if not assignment.get("few_bits"):
+            process.spare_bitsandbytes()
         os.chdir(assignment["cwd"])
         from nbtrain.fit import fit
 

@@ -99,7 +99,7 @@ class Option:
     @property
     def is_function(self) -> bool:
         """Whether its value may be a function."""
-        return Callable in map(typing.get_origin, self.kinds)
+        return any(typing.get_origin(kind) is Callable for kind in self.kinds)
 
     @property
     def nullable(self) -> bool:

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from nbtrain.errors import RunError
 from nbtrain.runs import control, ending, process, status
-from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.folder import RunFolder, read_params
 
 # read by a library when it is imported: a standby has done that, so a change of one of these makes it useless
 _READ_ON_IMPORT = re.compile(
@@ -117,7 +117,8 @@ def launch(folder: RunFolder, secrets: Mapping[str, str] | None = None, *, resum
             fix=f"attach {folder.name}",
         )
     assignment = {"folder": str(folder.path), "secrets": dict(secrets or {}), "resume": resume, "cwd": os.getcwd()}
-    child = _from_standby(folder, assignment) or _from_cold(folder, assignment)
+    assignment["few_bits"] = few_bits = _in_few_bits(folder)
+    child = (not few_bits and _from_standby(folder, assignment)) or _from_cold(folder, assignment)
     _workers[folder.path] = worker = Worker(folder, child.pid, child)
     return worker
 
@@ -195,6 +196,14 @@ def _dismiss(standby: _Standby) -> None:
     standby.child.wait()
     if standby.child.stdin is not None:
         standby.child.stdin.close()
+
+
+def _in_few_bits(folder: RunFolder) -> bool:
+    """Whether the run needs bitsandbytes, which a standby has been spared."""
+    try:
+        return process.in_few_bits(read_params(folder)["params"])
+    except RunError:  # the worker says so
+        return False
 
 
 def _from_standby(folder: RunFolder, assignment: dict[str, Any]) -> subprocess.Popen[bytes] | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -82,6 +84,21 @@ def make_ready() -> None:
     # a waiting thread spins, by default for so long that two runs on one machine take ten times as long each
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     _keep_freed_memory()
+
+
+def spare_bitsandbytes() -> None:
+    """Keep bitsandbytes out of this process, which trains one run that does not need it.
+
+    peft imports it wherever it is installed, and with it torch's compiler: a second, 120 MB, and a line on stderr.
+    """
+    sys.modules.setdefault("bitsandbytes", None)  # type: ignore[arg-type]  # as if it were not installed
+
+
+def in_few_bits(asked: Mapping[str, Any]) -> bool:
+    """Whether a run with these parameters, by name, holds weights or moments in 4 or 8 bits."""
+    moments = any(word in str(asked.get("optimizer")) for word in ("bit", "bnb", "paged"))
+    unsloth = asked.get("backend") == "unsloth" or bool(asked.get("unsloth"))  # it holds weights so by itself
+    return moments or unsloth or asked.get("quantization") in ("int4", "int8")
 
 
 def _keep_freed_memory() -> None:

@@ -53,3 +53,28 @@ def test_a_name_with_spaces_and_parentheses_is_read_over(tmp_path):
         child.kill()
         child.wait()
     assert process.start_of(child.pid) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed"),
+    [
+        ({}, False),
+        ({"quantization": None, "optimizer": "adamw_torch", "backend": "auto"}, False),
+        ({"quantization": "none"}, False),
+        ({"quantization": "int4"}, True),
+        ({"quantization": "int8"}, True),
+        ({"optimizer": "paged_adamw_32bit"}, True),
+        ({"optimizer": "adamw_bnb_8bit"}, True),
+        ({"backend": "unsloth"}, True),
+    ],
+)
+def test_bitsandbytes_is_needed_by_what_is_held_in_few_bits(asked, needed):
+    assert process.in_few_bits(asked) is needed
+
+
+def test_a_process_that_is_spared_bitsandbytes_takes_it_for_not_installed():
+    code = (
+        "from importlib.util import find_spec; from nbtrain.runs import process; "
+        "process.spare_bitsandbytes(); print(find_spec('bitsandbytes'))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "None"
