@@ -74,7 +74,9 @@ def _coco_rows(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
             objects["category"].append(names.get(each["category_id"]))
             objects["iscrowd"].append(bool(each.get("iscrowd", 0)))
         for image in content["images"]:
-            yield {"image": _beside(path, str(image["file_name"])), "objects": found[image["id"]]}
+            place = _beside(path, str(image["file_name"]))
+            size = {"width": image.get("width"), "height": image.get("height")}
+            yield {"image": place, "objects": found[image["id"]], **size}
 
 
 def _coco(path: Path) -> dict[str, Any]:
@@ -111,7 +113,12 @@ def _voc_rows(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
             raise DataError(what, where=str(path), why=str(error), fix="Save it again.") from None
         name = (root.findtext("filename") or path.stem).strip()
         objects = {"bbox": [box for box, _ in found], "category": [label for _, label in found]}
-        yield {"image": _beside(path, name), "objects": objects}
+        size = {side: _whole(root.findtext(f"size/{side}")) for side in ("width", "height")}
+        yield {"image": _beside(path, name), "objects": objects, **size}
+
+
+def _whole(text: str | None) -> int | None:
+    return int(float(text)) if text and text.strip() else None
 
 
 def _voc_object(each: XML.Element) -> tuple[list[float], str | None]:

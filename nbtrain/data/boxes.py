@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nbtrain.data.images import Seen, size_as_stored
+from nbtrain.data.images import Seen, size_of
 from nbtrain.errors import DataError
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class Reading:
     def told(self, picture: Seen, row: Mapping[str, Any]) -> str:
         """The objects of a row in text, for `PictureForm`."""
         try:
+            _same_size(picture.size, row.get("width"), row.get("height"))
             found, cut = fitted(objects(row[self.column], corners=self.corners), picture.size)
             strange = next((name for name in found.names if self.known is not None and name not in self.known), None)
             if strange is not None:
@@ -156,6 +157,20 @@ class Reading:
         return notes
 
 
+def _same_size(size: tuple[int, int], width: Any, height: Any) -> None:
+    """The boxes were drawn on a picture of this size.
+
+    Raises:
+        DataError: the picture has another one.
+    """
+    if not width or not height or (width, height) == size:
+        return
+    what = f"its boxes are for {width} x {height} pixels, and the picture has {size[0]} x {size[1]}"
+    turned = (height, width) == size
+    fix = "Save it without the turn in its EXIF." if turned else "Scale the boxes, or give the picture they are for."
+    raise DataError(what + (" when it is upright" if turned else ""), fix=fix)
+
+
 def are_corners(rows: Dataset, image: str, column: str) -> bool:
     """Whether the four numbers of a box are (left, top, right, bottom).
 
@@ -167,14 +182,14 @@ def are_corners(rows: Dataset, image: str, column: str) -> bool:
     beyond, bent, largest = 0, 0, 0.0
     for row in rows.select(range(min(len(rows), _LOOKED_AT))):
         try:
-            found, size = objects(row[column]), size_as_stored(row[image])
+            found, size = objects(row[column]), size_of(row[image])
         except DataError:
             continue  # told by the check, with its row
-        edge = max(size) + _SLACK  # of a picture that may yet be turned
+        right, bottom = size[0] + _SLACK, size[1] + _SLACK
         for x, y, third, fourth in found.boxes:
             largest = max(largest, x, y, third, fourth)
-            beyond += x + third > edge or y + fourth > edge
-            bent += not (x < third <= edge and y < fourth <= edge)
+            beyond += x + third > right or y + fourth > bottom
+            bent += not (x < third <= right and y < fourth <= bottom)
     if 0 < largest <= 1:
         what = "The boxes are shares of their pictures: no number is above 1."
         raise DataError(what, where=f"column {column}", fix="Multiply them by the pictures' width and height.")

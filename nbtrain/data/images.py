@@ -74,12 +74,9 @@ def seen(cell: Any) -> Seen:
     """
     data, name = stored(cell)
     image = _recognised(data, name)
-    width, height = image.size
-    turn = _orientation(image)
-    odd = []
+    size, turn, odd = image.size, _orientation(image), []
     if turn in _TURNED:
         odd.append("turned upright, as their EXIF says")
-        width, height = (height, width) if turn >= 5 else (width, height)
     if getattr(image, "n_frames", 1) > 1:
         odd.append("animated: their first frame is used")
     if image.mode not in ("RGB", "L", "P", "1"):
@@ -87,7 +84,7 @@ def seen(cell: Any) -> Seen:
     with _words_for(name):
         image.draft(None, _JUDGED)
         image.load()
-    return Seen((width, height), hashlib.blake2b(data, digest_size=8).hexdigest(), tuple(odd))
+    return Seen(_turned(size, turn), hashlib.blake2b(data, digest_size=8).hexdigest(), tuple(odd))
 
 
 def stored(cell: Any) -> tuple[bytes, str]:
@@ -130,9 +127,10 @@ def rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def size_as_stored(cell: Any) -> tuple[int, int]:
-    """(width, height) of a stored picture, of which only the head is read; not turned by EXIF."""
-    return _recognised(*stored(cell)).size
+def size_of(cell: Any) -> tuple[int, int]:
+    """(width, height) of a stored picture, upright, of which only the head is decoded."""
+    image = _recognised(*stored(cell))
+    return _turned(image.size, _orientation(image))
 
 
 def label_of(cell: Any) -> str:
@@ -217,6 +215,10 @@ def _orientation(image: Image) -> int:
         return int(image.getexif().get(0x0112, 1))
     except (*_DAMAGED, TypeError):  # a damaged note on the picture, which is whole
         return 1
+
+
+def _turned(size: tuple[int, int], turn: int) -> tuple[int, int]:
+    return size if turn not in _TURNED or turn < 5 else (size[1], size[0])
 
 
 def _upright(image: Image) -> Image:

@@ -59,6 +59,23 @@ def residuals(expected: Any, predicted: Any, names: Sequence[str], path: Path) -
     _save(figure, path)
 
 
+def curves(lines: Mapping[str, Sequence[float]], path: Path, axes_named: tuple[str, str]) -> None:
+    """A line by name over 0 to 1, in equal steps; values from 0 to 1.
+
+    Args:
+        axes_named: across, and up.
+    """
+    figure, axes = _blank(6, 4.2)
+    for name, values in list(lines.items())[:_WRITTEN]:
+        axes.plot([at / (len(values) - 1) for at in range(len(values))], values, label=_short(name), linewidth=1.5)
+    axes.set_xlabel(axes_named[0])
+    axes.set_ylabel(axes_named[1])
+    axes.set_ylim(0, 1.02)
+    if lines:
+        axes.legend(fontsize=8, frameon=False)
+    _save(figure, path)
+
+
 def _blank(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
     # not by pyplot, which keeps every figure and chooses a window system
     from matplotlib.figure import Figure

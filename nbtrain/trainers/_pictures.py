@@ -134,11 +134,12 @@ def _holds_pictures(rows: Any, name: str) -> bool:
     return isinstance(kind, Image) or named or (isinstance(first, Mapping) and "bytes" in first)
 
 
-def processor(params: Any, run: ActiveRun | None, tiny: str, better: str) -> tuple[Any, Any]:
+def processor(params: Any, run: ActiveRun | None, tiny: str, better: str, **changed: Any) -> tuple[Any, Any]:
     """What makes a model's input of pictures, and the model's config.
 
     Args:
         tiny: the name of the built-in model. better: a hub id for those who train in earnest.
+        changed: settings of the image processor that are not as the model was made.
 
     Raises:
         ModelError: the model is not there, or has no settings for its pictures.
@@ -149,16 +150,16 @@ def processor(params: Any, run: ActiveRun | None, tiny: str, better: str) -> tup
     hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
     with in_words(place, "model"):
         config = AutoConfig.from_pretrained(place, **hub)
-    return saved_processor(place, **hub), config
+    return saved_processor(place, **hub, **changed), config
 
 
-def saved_processor(place: str, **hub: Any) -> Any:
+def saved_processor(place: str, **given: Any) -> Any:
     """The image processor of a model; torchvision's where that is installed, else Pillow's."""
     from transformers import AutoImageProcessor
 
     with in_words(place, "image processor"):
         backend = "torchvision" if find_spec("torchvision") else "pil"
-        return AutoImageProcessor.from_pretrained(place, backend=backend, **hub)
+        return AutoImageProcessor.from_pretrained(place, backend=backend, **given)
 
 
 def collate(processor: Any, targets: Callable[[list[Any]], Any]) -> Callable[[list[tuple[Any, Any]]], dict[str, Any]]:
