@@ -52,7 +52,6 @@ class Job:
     ready: a model that was just opened, before it is trained or an adapter is merged into it.
     conclude: the trained model and what it says to the held-out rows, where the training came to its end.
     finish: the trained model before it is saved, also where the training was stopped.
-    sealed: the trained model, last of all before it is saved; it must still say the same.
     new_head: whether what is no body is a new head, trained whole beside an adapter.
     """
 
@@ -74,7 +73,6 @@ class Job:
     ready: Callable[[Any], None] = lambda model: None
     conclude: Callable[[Any, Found], None] = lambda model, found: None
     finish: Callable[[Any], None] = lambda model: None
-    sealed: Callable[[Any], None] = lambda model: None
     new_head: bool = True
 
     @property
@@ -145,7 +143,6 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
     job.finish(model)
     expected = watched.look(job.shown.select(range(min(COMPARED, len(job.shown)))))
     run.stage("saving the model")
-    job.sealed(model)
     _save(params, run, model, job)
     if not run.stopped:
         run.stage("opening the saved model")

@@ -57,6 +57,11 @@ def names_of(value: Any) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
+def one_or_more(value: Any) -> Any:
+    """A name as it is, several with commas between them as a list."""
+    return names_of(value) if isinstance(value, str) and "," in value else value
+
+
 def changes(params: Any, run: ActiveRun, auto: Sequence[str]) -> tuple[str, ...]:
     """The changes of this run, told. auto: those that cannot hurt what is learnt here."""
     names = names_of(params.augmentation)
@@ -107,13 +112,14 @@ def placed(
     Args:
         usual: names of the column of `role`, the likeliest first.
         field: of the parameters that names it.
+        needed: whether it is an error where `role` has no column.
 
     Raises:
         DataError: there is no such column; those there are and the flag are told.
     """
     given = dict(params.column_mapping or {})
     for each, name in (("image", "image_column"), (role, field)):
-        if name in params.given():
+        if name in params.given() and isinstance(getattr(params, name), str):
             given[each] = getattr(params, name)
     found = columns.find(rows.column_names, {**ROLES, role: usual}, given)
     if "image" not in found and len(held := [name for name in rows.column_names if _holds_pictures(rows, name)]) == 1:
