@@ -19,7 +19,7 @@ from nbtrain.params.options import Location
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
 from nbtrain.trainers._samples import Manner, Prompt, generate, undisturbed
-from nbtrain.trainers.llm import _language, _trl, _ways, sft
+from nbtrain.trainers.llm import _coach, _language, _pairs, _trl, _ways, sft
 from nbtrain.trainers.llm._language import SHOWN, Tokens
 
 PAIRS, POLICIES = ("dpo", "orpo", "reward"), ("dpo", "orpo")
@@ -234,19 +234,25 @@ def fit(params: Any, run: ActiveRun, make: Make, more: More = lambda *_: {}) -> 
     """
     from transformers import set_seed
 
-    tokens, tokenizer = _language.tokenised(params, run, prepare, recognise)
+    taught = partial(_pairs.prepare, prepare) if params.use_distillation else prepare
+    tokens, tokenizer = _language.tokenised(params, run, taught, recognise)
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how an adapter begins
     model = load.causal_model(params, tell=run.warn)
     _ways.attend(params, model)
     beside = reference(params, run, model)
     run.stage("preparing")
-    _, arguments, facts = _language.settled(params, run, model, tokens)
+    precision, arguments, facts = _language.settled(params, run, model, tokens)
     trainer = make(model, beside, tokenizer, tokens, arguments)
-    trainer.evaluation_loop = partial(_mean_over_pairs, trainer, run, partial(more, trainer, beside))
+    measure = partial(more, trainer, beside)
+    if tokens.teacher is not None:
+        measure = _coach.attach_beside(trainer, params, tokens.teacher, precision, measure)
+    trainer.evaluation_loop = partial(_mean_over_pairs, trainer, run, measure)
     take = Samples(params, run, model, beside, tokenizer, tokens.prompts)
     told = _loop.Told(facts | {"path": f"TRL's {type(trainer).__name__}"}, take)
     values = _loop.train(trainer, params, run, told)
+    if tokens.teacher is not None:
+        tokens.teacher.tell(run)
     run.stage("saving the model")
     load.save(model, tokenizer, run.folder.model, params)
     if not run.stopped:
