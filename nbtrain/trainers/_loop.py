@@ -160,7 +160,8 @@ def _at_best(trainer: Any, news: News, run: ActiveRun) -> dict[str, float]:
 
 def _counted(step: Callable[..., Any], clock: Clock, guard: Guard) -> Callable[..., Any]:
     def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
-        clock.tokens += inputs.pop("tokens", 0)
+        if isinstance(inputs, dict):  # GRPO's are rows that have yet to be answered
+            clock.tokens += inputs.pop("tokens", 0)
         guard.batch(inputs)
         return step(model, inputs, *rest, **named)
 

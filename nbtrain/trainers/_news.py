@@ -165,7 +165,8 @@ class News:
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         if logs and "loss" in logs:
-            values = {name: float(value) for name, value in logs.items() if name not in _TIMINGS}
+            known = {name: value for name, value in logs.items() if name not in _TIMINGS and value is not None}
+            values = {name: float(value) for name, value in known.items()}
             if self.clock.tokens:
                 values["tokens_per_second"] = round(self.clock.speed(), 1)
             self.run.emit(Logged(step=state.global_step, epoch=state.epoch, values=values))

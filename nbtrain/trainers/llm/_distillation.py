@@ -9,22 +9,17 @@ arXiv:2209.15189 (prompts internalised).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
 from nbtrain.errors import ParamError
 from nbtrain.params import option
 from nbtrain.params.options import Function
-from nbtrain.trainers.llm import _flat, _loss, _ways
+from nbtrain.trainers.llm import _flat, _loss
 
-if TYPE_CHECKING:
-    from nbtrain.models.load import Precision
-    from nbtrain.trainers.llm._teacher import Teacher
-
-ONLY = ("default", "generic", "sft")
+ONLY = ("default", "generic", "sft", "dpo", "orpo")
 GROUP = "Distillation"
 INPUT = "{input}"
 
@@ -183,94 +178,3 @@ def trained_logits(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
     labels = batch["labels"][:, 1:]
     trained = labels != _flat.IGNORED
     return logits[:, :-1][trained], labels[trained]
-
-
-def attach(trainer: Any, params: Any, teacher: Teacher, precision: Precision) -> Callable[[Any], dict[str, Any]]:
-    """Let `trainer`, made by `_ways.plain_trainer`, learn from the teacher's logits.
-
-    Returns:
-        What measures a batch: means over its trained tokens, kl from the teacher among them.
-    """
-    lessons = Lessons(params, teacher, _ways.reading(teacher.model, teacher.tokenizer, precision))
-    lessons.attach(trainer)
-    return partial(lessons.measure, trainer.model)
-
-
-Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
-
-
-class Lessons:
-    """Puts a teacher on logits into a Trainer: its loss, its batches, its news.
-
-    Args:
-        params: reads distill_alpha, distill_temperature.
-        teacher: a `_teacher.Teacher` with a model.
-        collate: makes the teacher's batch of examples with input_ids and labels.
-    """
-
-    def __init__(self, params: Any, teacher: Any, collate: Collate) -> None:
-        self.params, self.teacher, self.collate = params, teacher, collate
-        self._seen: list[tuple[Sums, int]] = []
-
-    def attach(self, trainer: Any) -> None:
-        """Let `trainer`, whose examples have input_ids and labels, learn from the teacher."""
-        own, log = trainer.data_collator, trainer.log
-        trainer.data_collator = lambda examples: own(examples) | {"teacher": self.batch(examples)}
-        trainer.compute_loss = self.loss
-
-        def told(logs: dict[str, float], *rest: Any) -> None:
-            log(logs | self._since_last() if "loss" in logs else logs, *rest)
-
-        trainer.log = told
-
-    def batch(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The teacher's batch: rows of its own where its prompt is another one."""
-        rows = [
-            {"input_ids": each["teacher_ids"], "labels": each["teacher_labels"]} if "teacher_ids" in each else each
-            for each in examples
-        ]
-        return self.collate(rows)
-
-    def loss(
-        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """alpha x divergence + (1 - alpha) x cross entropy, the mean over the trained tokens of the step."""
-        found, count = self._sums(model, inputs, self.params.distill_temperature)
-        if model.training:
-            self._seen.append((Sums(*(each.detach() for each in found)), count))
-        total = self._weighted(found) / (count if num_items_in_batch is None else num_items_in_batch)
-        return (total, {}) if return_outputs else total
-
-    def measure(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Means over the trained tokens of a batch: loss, cross_entropy, and kl, from the teacher as it is."""
-        student, teacher, targets = self._logits(model, inputs)
-        found = sums(student, teacher, targets, self.params.distill_temperature)
-        plain = sums(student, teacher, targets, 1.0)
-        means = {
-            "loss": self._weighted(found),
-            "kl": plain.divergence,
-            "cross_entropy": plain.cross_entropy,
-        }
-        return {name: value / len(targets) for name, value in means.items()}
-
-    def _weighted(self, found: Sums) -> Any:
-        alpha = self.params.distill_alpha
-        return alpha * found.divergence + (1 - alpha) * found.cross_entropy
-
-    def _sums(self, model: Any, inputs: Mapping[str, Any], temperature: float) -> tuple[Sums, int]:
-        student, teacher, targets = self._logits(model, inputs)
-        return sums(student, teacher, targets, temperature), len(targets)
-
-    def _logits(self, model: Any, inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-        theirs = inputs["teacher"]
-        student, targets = trained_logits(model, {name: inputs[name] for name in inputs if name != "teacher"})
-        return student, self.teacher.logits(theirs), targets
-
-    def _since_last(self) -> dict[str, float]:
-        """Means over the tokens trained on since the last such call."""
-        if not self._seen:
-            return {}
-        count = sum(each for _, each in self._seen)
-        totals = [sum(part).item() / count for part in zip(*(found for found, _ in self._seen), strict=True)]
-        self._seen = []
-        return {"divergence": totals[0], "cross_entropy": totals[1]}

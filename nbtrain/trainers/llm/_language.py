@@ -16,8 +16,8 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
 from nbtrain.trainers._samples import Manner, Prompt, generate, undisturbed
 from nbtrain.trainers.llm import (
+    _coach,
     _custom,
-    _distillation,
     _fitting,
     _flat,
     _lessons,
@@ -164,7 +164,7 @@ def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: To
     trainer = make(model, tokenizer, data, way, arguments)
     measure = partial(_measured, trainer)
     if tokens.teacher is not None:
-        measure = _distillation.attach(trainer, params, tokens.teacher, precision)
+        measure = _coach.attach(trainer, params, tokens.teacher, precision)
     trainer.evaluation_loop = partial(_mean_over_tokens, trainer, params, run, measure)
     return trainer, facts | {"path": way.told}
 

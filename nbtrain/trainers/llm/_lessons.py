@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nbtrain.data import chat, prompts
 from nbtrain.data.arrows import Writer
@@ -20,8 +20,8 @@ from nbtrain.errors import DataError, ParamError
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers.llm import _teacher
 from nbtrain.trainers.llm._distillation import INPUT
-from nbtrain.trainers.llm._flat import IGNORED
-from nbtrain.trainers.llm._teacher import Asked, Question, Teacher
+from nbtrain.trainers.llm._teacher import Question, Teacher
+from nbtrain.trainers.llm._views import Seen, pair, seen
 
 _SEEN = 20  # rows that show whether there are answers
 _ROWS = 256  # written at once
@@ -77,6 +77,14 @@ class Lesson:
         return self.params.teacher_prompt_template or INPUT, self.params.student_prompt_template
 
     @property
+    def same(self) -> bool:
+        """Whether both see the same tokens of a chat."""
+        if not self.on_logits or self.views[0] != self.views[1]:
+            return False
+        theirs = self.teacher.tokenizer.chat_template
+        return not theirs or theirs == chat.template_for(self.tokenizer, self.params.chat_template)
+
+    @property
     def limit(self) -> int:
         """Tokens of the teacher's longest row."""
         return int(self.params.distill_max_teacher_length)
@@ -89,20 +97,33 @@ def prepare(  # noqa: PLR0913  the method's own, and what that takes
 
     A teacher with other tokens, or without any, writes what the student then learns as text.
     """
+    lesson = begun(inner, params, run, tokenizer)
+    is_text = getattr(form, "name", "") == "text"
+    tokens = (_texts if is_text and lesson.on_logits else _chats)(lesson, splits, form, longest)
+    return ended(lesson, tokens)
+
+
+def begun(inner: Prepare, params: Any, run: ActiveRun, tokenizer: Any) -> Lesson:
+    """The teacher opened, and how it teaches told."""
     teacher = _teacher.opened(params, run)
     on_logits = teacher.tokenizer is not None and teacher.tokenizer.get_vocab() == tokenizer.get_vocab()
-    if on_logits and params.backend == "trl" and params.trainer in ("default", "generic", "sft"):
-        raise ParamError("--backend trl has a loss of its own, which knows no teacher", fix="leave --backend out")
-    lesson = Lesson(inner, params, run, teacher, tokenizer, on_logits)
+    plain = params.trainer in ("default", "generic", "sft")
+    if on_logits and plain and params.backend not in ("auto", "hf"):
+        what = f"--backend {params.backend} has a loss of its own, which knows no teacher"
+        raise ParamError(what, fix="leave --backend out")
     run.warn(f"The teacher is {teacher.name}: the student learns from its {'logits' if on_logits else 'text'}.")
     if not on_logits and "distill_temperature" in params.given():
         run.warn("--distill-temperature is for logits: on text it has no effect.")
-    is_text = getattr(form, "name", "") == "text"
-    tokens = (_texts if is_text and on_logits else _chats)(lesson, splits, form, longest)
+    return Lesson(inner, params, run, teacher, tokenizer, on_logits)
+
+
+def ended(lesson: Lesson, tokens: Any) -> Any:
+    """The tokens with the teacher where its logits are learnt; what it wrote is told."""
+    teacher, run = lesson.teacher, lesson.run
     if teacher.cost.calls:
         run.warn(f"What the teacher wrote took {teacher.cost}.")
     run.report["teacher"] = {"name": teacher.name, "written": teacher.cost.record()}
-    return replace(tokens, teacher=teacher) if on_logits else tokens
+    return replace(tokens, teacher=teacher) if lesson.on_logits else tokens
 
 
 def _texts(lesson: Lesson, splits: Splits, form: Any, longest: int) -> Any:
@@ -126,10 +147,7 @@ def _texts(lesson: Lesson, splits: Splits, form: Any, longest: int) -> Any:
 
 def _chats(lesson: Lesson, splits: Splits, form: Any, longest: int) -> Any:
     """Chats, and whatever the teacher writes."""
-    params, teacher = lesson.params, lesson.teacher
-    same = lesson.on_logits and lesson.views[0] == lesson.views[1]
-    if same and teacher.tokenizer.chat_template:
-        same = teacher.tokenizer.chat_template == chat.template_for(lesson.tokenizer, params.chat_template)
+    params, teacher, same = lesson.params, lesson.teacher, lesson.same
     if same and lesson.views[1] == INPUT and not isinstance(form, prompts.Prompts):
         return lesson.inner(params, lesson.run, splits, form, lesson.tokenizer, min(longest, lesson.limit))
     if not same and lesson.on_logits and (params.packing or params.trainer != "sft"):
@@ -145,36 +163,6 @@ def _chats(lesson: Lesson, splits: Splits, form: Any, longest: int) -> Any:
         return lambda row: _teacher.prompt_ids(teacher.tokenizer, json.loads(rows[row["row"] - 1]["asked"]), template)
 
     return _apart(lesson, tokens, begins(splits.train), begins(splits.valid))
-
-
-class Seen(NamedTuple):
-    """One row: what the data asks, how each sees it, and the data's own answer, None where it has none."""
-
-    input: str
-    teacher: Asked
-    student: Asked
-    answer: Mapping[str, Any] | None
-
-
-def seen(row: Mapping[str, Any], form: Any, views: tuple[str, str]) -> Seen:
-    """A row as both see it. In a conversation the template holds its first question."""
-    if getattr(form, "name", "") == "text":
-        words = form.content(row)[0][1]
-        return Seen(words, *(view.replace(INPUT, words) for view in views), {"content": ""})
-    if isinstance(form, prompts.Prompts):
-        turns, answer = form.messages(row), None
-    else:
-        turns = chat.messages(row, form)
-        last = max(place for place, turn in enumerate(turns) if turn["role"] == "assistant")
-        turns, answer = turns[:last], turns[last]
-    questions = [place for place, turn in enumerate(turns) if turn["role"] == "user"]
-
-    def put(template: str) -> list[dict[str, Any]]:
-        first = questions[0]
-        told = turns[first] | {"content": template.replace(INPUT, turns[first]["content"])}
-        return [*turns[:first], told, *turns[first + 1 :]]
-
-    return Seen(turns[questions[-1]]["content"], put(views[0]), put(views[1]), answer)
 
 
 def _written(lesson: Lesson, splits: Splits, form: Any) -> tuple[Splits, chat.Form]:
@@ -213,7 +201,7 @@ def _answers(lesson: Lesson, name: str, rows: Any, form: Any) -> Any:
                 yield _row(seen(row, form, lesson.views), known.get(place))
 
     target = lesson.run.folder.data / f"taught-{name}.arrow"
-    return _file(taught(), target) if without < len(rows) else Dataset.from_dict({})
+    return filed(taught(), target) if without < len(rows) else Dataset.from_dict({})
 
 
 def _row(each: Seen, answer: str | None) -> dict[str, Any]:
@@ -251,7 +239,7 @@ def _apart(lesson: Lesson, tokens: Any, train: Begin, valid: Begin, *, lead: lis
             raise DataError(what, fix="Raise it, or shorten --teacher-prompt-template.")
         lost += len(pairs) - len(kept)
         cut += sum(new["cut"] > 0 for new in kept)
-        parts[name] = _file(kept, lesson.run.folder.data / f"lessons-{name}.arrow") if kept else None
+        parts[name] = filed(kept, lesson.run.folder.data / f"lessons-{name}.arrow") if kept else None
     if lost or cut:
         lesson.run.warn(
             f"Behind the teacher's prompt, {lesson.limit} tokens at most (--distill-max-teacher-length): {lost:,} rows "
@@ -260,38 +248,7 @@ def _apart(lesson: Lesson, tokens: Any, train: Begin, valid: Begin, *, lead: lis
     return replace(tokens, **parts)
 
 
-def pair(row: Mapping[str, Any], begin: list[int], lead: list[int], limit: int) -> dict[str, Any] | None:
-    """The student's row and the teacher's, with the same trained tokens in the same order; None where none is left.
-
-    Args:
-        row: input_ids and labels, -100 where not trained.
-        begin: the teacher's tokens before the first trained one. lead: of the student, before the row.
-        limit: tokens of the teacher's row; what is longer loses its end, and the student's with it.
-    """
-    skip = (
-        1 if lead and row["labels"][0] == row["input_ids"][0] == lead[0] else 0
-    )  # the lead has begun the text already
-    ids = [*lead, *row["input_ids"][skip:]]
-    labels = [*[IGNORED] * len(lead), *row["labels"][skip:]]
-    first = next((place for place, label in enumerate(labels) if label != IGNORED), len(labels))
-    if not (begin and first):  # nothing stands before it that could foresee it
-        labels[first : first + 1] = [IGNORED]
-    theirs, marks = [*begin, *ids[first:]], [*[IGNORED] * len(begin), *labels[first:]]
-    over = max(0, len(theirs) - limit)
-    end, stop = len(ids) - over, len(theirs) - over
-    if all(label == IGNORED for label in labels[: max(end, 0)]):
-        return None
-    return {
-        "input_ids": ids[:end],
-        "labels": labels[:end],
-        "length": end,
-        "cut": over,
-        "teacher_ids": theirs[:stop],
-        "teacher_labels": marks[:stop],
-    }
-
-
-def _file(rows: Iterable[dict[str, Any]], target: Path) -> Any:
+def filed(rows: Iterable[dict[str, Any]], target: Path) -> Any:
     """The rows as a data set mapped from `target`."""
     from datasets import Dataset
 
@@ -299,4 +256,4 @@ def _file(rows: Iterable[dict[str, Any]], target: Path) -> Any:
     with Writer(target) as writer:
         while batch := list(islice(waiting, _ROWS)):
             writer.rows(batch)
-    return Dataset.from_file(str(target))
+    return Dataset.fromfiled(str(target))

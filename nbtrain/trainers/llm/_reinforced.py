@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,6 +14,7 @@ from nbtrain.errors import DataError, ParamError
 from nbtrain.params import option
 from nbtrain.params.options import Function, Location
 from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers._news import Take
 from nbtrain.trainers._samples import Prompt
 from nbtrain.trainers.llm import sft
 from nbtrain.trainers.llm._language import SHOWN, Tokens, own_prompts
@@ -148,14 +149,14 @@ def judged(
     Args:
         rows: column to values.
     """
-    asked = [_asked(form, dict(zip(rows, values, strict=True))) for values in zip(*rows.values(), strict=True)]
+    questions = [asked(form, dict(zip(rows, values, strict=True))) for values in zip(*rows.values(), strict=True)]
     # as TRL has it: a chat is answered by a message, a text by a text
     said = [
         [{"role": "assistant", "content": text}] if isinstance(prompt, list) else text
-        for prompt, text in zip(asked, texts, strict=True)
+        for prompt, text in zip(questions, texts, strict=True)
     ]
     columns = {name: list(values) for name, values in rows.items() if name not in ("prompt_ids", "prompt")}
-    parts = reward.parts(asked, said, **columns)
+    parts = reward.parts(questions, said, **columns)
     total = reward.total(parts)
     if total and all(value is None for value in total):
         names = ", ".join(reward.rewards)
@@ -165,7 +166,29 @@ def judged(
     return total, parts
 
 
-def _asked(form: Prompts, row: Mapping[str, Any]) -> Any:
+def valued(params: Any, tokens: Tokens, samples: Take, judge: Callable[..., Any]) -> Take:
+    """The samples of policy and reference, and what either is worth where its row is known.
+
+    Args:
+        judge: as `judged`, of rows and texts alone.
+    """
+    known = tokens.valid if tokens.valid is not None else tokens.train
+    rows = known[: len(tokens.prompts)] if not params.sample_prompts else None
+
+    def take(step: int) -> tuple[Mapping[str, Any], ...]:
+        found = list(samples(step))
+        for said, name in (("output", "reward"), ("reference", "reference reward")):
+            texts = [each[said] for each in found if said in each]
+            if rows is not None and len(texts) == len(rows["prompt_ids"]):
+                total, _ = judge(rows, texts)
+                worth = ["" if value is None else f"{value:.3f}" for value in total]
+                found = [{**each, name: value} for each, value in zip(found, worth, strict=True)]
+        return tuple(found)
+
+    return take
+
+
+def asked(form: Prompts, row: Mapping[str, Any]) -> Any:
     """The prompt as the data has it: a text, or messages."""
     if "messages" in form.columns or isinstance(row[form.columns["prompt"]], list) or "system" in form.columns:
         return form.messages(row)
