@@ -22,6 +22,7 @@ from nbtrain.runs.journal import Journal, story
 from nbtrain.runs.record import Record
 
 Sink = Callable[[events.Event], None]
+Train = Callable[[Any, ActiveRun], Mapping[str, float]]
 _HASHED = 256 * 2**20  # a larger input is known by size and time alone: hashing it would delay the first step
 
 
@@ -64,7 +65,12 @@ def asked(run: RunFolder) -> Params:
 
 
 def fit(
-    run: RunFolder, *, resume: bool = False, sinks: Iterable[Sink] = (), secrets: Mapping[str, str] | None = None
+    run: RunFolder,
+    *,
+    resume: bool = False,
+    sinks: Iterable[Sink] = (),
+    secrets: Mapping[str, str] | None = None,
+    train: Train | None = None,
 ) -> str:
     """Train in this process.
 
@@ -73,6 +79,7 @@ def fit(
         resume: go on from the newest verified checkpoint; from the start where there is none.
         sinks: called with each event after the journal has it.
         secrets: values of secret parameters; they are in no file.
+        train: what trains; None: the room.
 
     Returns:
         How it ended: "finished", "stopped" or "failed". What the room raises is a `failed` event, not raised here.
@@ -86,7 +93,7 @@ def fit(
             params = asked(run)
             if secrets:
                 params = params.but(source="user", **secrets)
-            values = _train(params, active, resume)
+            values = _train(params, active, resume, train or trainers.load(params.room).train)
         except KeyboardInterrupt:
             active.emit(events.Stopped(step=_step(run), reason="interrupted", checkpoint=_newest(run)))
         except BaseException as error:
@@ -111,7 +118,7 @@ def _remember(secrets: Mapping[str, str]) -> None:
         redact.remember(secret)
 
 
-def _train(params: Any, active: ActiveRun, resume: bool) -> Mapping[str, float]:
+def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mapping[str, float]:
     inputs = fingerprint(getattr(params, "data_path", None))
     if resume:
         active.differences = _differences(active.folder, inputs)
@@ -128,7 +135,7 @@ def _train(params: Any, active: ActiveRun, resume: bool) -> Mapping[str, float]:
     hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
-    return trainers.load(params.room).train(params, active)
+    return train(params, active)
 
 
 def _upload(params: Any, active: ActiveRun) -> None:

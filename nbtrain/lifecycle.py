@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -177,13 +177,17 @@ def create_rl_trainer(
     Raises:
         ParamError: there is no such algorithm or parameter, or a value is out of range.
     """
-    trainer = algorithm.strip().lower()
-    return _created(
-        "llm", {"model": model_name, "data_path": dataset_name, "trainer": trainer, "backend": backend}, parameters
-    )
+    trainer, notices = algorithm.strip().lower(), []
+    if trainer == "ppo" and backend == "trl":
+        backend = "auto"
+        notices.append("TRL has no PPO any more: that of nbtrain trains (backend auto).")
+    own = {"model": model_name, "data_path": dataset_name, "trainer": trainer, "backend": backend}
+    return _created("llm", own, parameters, notices)
 
 
-def _created(room: str, own: Mapping[str, Any], parameters: Mapping[str, Any]) -> TrainerBase:
+def _created(
+    room: str, own: Mapping[str, Any], parameters: Mapping[str, Any], notices: Sequence[str] = ()
+) -> TrainerBase:
     params_class = trainers.load(room).Params
-    values, notices = peers.translated(parameters, params_class)
-    return TrainerBase(params_class.read({**own, **values}, notices=notices)[0])
+    values, told = peers.translated(parameters, params_class)
+    return TrainerBase(params_class.read({**own, **values}, notices=[*notices, *told])[0])

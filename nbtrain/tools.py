@@ -49,17 +49,21 @@ def merge(base: str, adapter: str, output: str, *, token: str | None = None, tru
     Raises:
         ParamError: something is at `output`, or `adapter` is none. ModelError: one of them cannot be opened.
     """
-    from nbtrain.models import faults, load, pretrained
+    from nbtrain.models import faults, load, pretrained, saved
 
     if Path(output).exists():
         raise ParamError(f"{output} is there already", fix="give --output-folder a new name")
     where = pretrained.resolve(adapter)
     if not pretrained.adapter_base(where, token=token):
         raise ParamError(f"{adapter} is no adapter: it has no adapter_config.json", fix="name the adapter's own folder")
+    import torch
     from peft import PeftModel
 
     trusted = {"token": token, "trust_remote_code": trust_remote_code}
-    model = pretrained.open_base(pretrained.resolve(base), dtype="auto", **trusted)
+    place = pretrained.resolve(base)
+    # a sum in few bits loses what a small adapter adds
+    number = torch.float32 if pretrained.size(place, **trusted)[0] < saved.LARGE else "auto"
+    model = pretrained.open_base(place, dtype=number, **trusted)
     with faults.in_words(adapter, "adapter"):
         model = PeftModel.from_pretrained(model, where, token=token).merge_and_unload()
     has_words = (Path(where) / "tokenizer_config.json").is_file()

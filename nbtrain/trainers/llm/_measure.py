@@ -50,13 +50,18 @@ def batches(rows: Any, size: int, collate: Callable[..., dict[str, Any]]) -> Ite
 
 def loss(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
     """The model's own loss of a batch; see `Measure`."""
-    found = model(**placed(batch, model.device)).loss
+    found = model(**placed(batch, device_of(model))).loss
     return {"loss": found, "cross_entropy": found}
 
 
 def placed(batch: Mapping[str, Any], device: Any) -> dict[str, Any]:
     """The batch on the device; what is no tensor stays as it is."""
     return {name: item.to(device) if hasattr(item, "to") else item for name, item in batch.items()}
+
+
+def device_of(model: Any) -> Any:
+    """Where the weights are; a module that is not of transformers does not say it itself."""
+    return next(model.parameters()).device
 
 
 def trained(batch: Mapping[str, Any]) -> int:
@@ -80,7 +85,7 @@ class Guesses:
     def __call__(self, batch: Any) -> Mapping[str, Any]:
         """As `Measure`; the guesses are kept."""
         found = self._measure(batch)
-        logits, targets = _distillation.trained_logits(self._model, placed(batch, self._model.device))
+        logits, targets = _distillation.trained_logits(self._model, placed(batch, device_of(self._model)))
         self._guessed.append(logits.argmax(-1).cpu())
         self._wanted.append(targets.cpu())
         return found

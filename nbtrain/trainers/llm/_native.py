@@ -67,7 +67,8 @@ def train(
     call = torch.compile(model, dynamic=True) if params.compile else model
     meter = _work.Meter(model, precision)
 
-    if device.kind != "cpu" and not params.disable_gradient_checkpointing:
+    checkpointed = device.kind != "cpu" and not params.disable_gradient_checkpointing
+    if checkpointed and hasattr(model, "gradient_checkpointing_enable"):
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.train()
     with _steps.memory_told(lambda: steps.done + 1, params.batch_size):
@@ -102,7 +103,7 @@ def train(
 def _measured(params: Any, run: ActiveRun, job: Job, precision: Precision) -> dict[str, float]:
     """The values on held-out rows."""
     batches = _measure.batches(job.valid, params.eval_batch_size, job.collate)
-    with precision.autocast(job.model.device.type):
+    with precision.autocast(_measure.device_of(job.model).type):
         return _measure.measured(params, job.model, partial(_measure.loss, job.model), batches, run.stop_asked)
 
 
