@@ -1,116 +1,25 @@
 """A student learns from its teacher: on logits, on text, behind another prompt, and what it cost is told."""
 
-import json
-import math
 from types import SimpleNamespace
 
 import numpy
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from nbtrain import fit, trainers
-from nbtrain.errors import DataError, ParamError, TrainingError
 from nbtrain.models import load
-from nbtrain.runs import checkpoints
-from nbtrain.runs.active import ActiveRun
-from nbtrain.runs.folder import RunFolder
-from nbtrain.runs.journal import Journal, story
-from nbtrain.trainers.llm import _distillation, _flat, _language, _lessons
-
-QUESTIONS = [f"What comes after {number}?" for number in range(30)]
-ANSWERS = [f"After {number} comes {number + 1}." for number in range(30)]
-SHORT = {"trainer": "sft", "lr": 1e-3, "batch_size": 4, "logging_steps": 1, "sample_max_new_tokens": 3}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The order of a sum must not depend on how busy the machine is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from nbtrain.trainers.llm import _coach, _distillation, _flat
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("distillation")
+def distilled(whole, pairs, teacher):
+    """Distil into the built-in model."""
+    given = {"trainer": "sft", "data_path": pairs, "use_distillation": True, "teacher_model": teacher}
+    return lambda **changes: whole(**(given | changes))
 
 
 @pytest.fixture(scope="module")
-def rows(place):
-    def write(name, content):
-        path = place / name
-        path.write_text("".join(json.dumps(row) + "\n" for row in content))
-        return str(path)
-
-    return SimpleNamespace(
-        pairs=write("pairs.jsonl", [{"prompt": q, "response": a} for q, a in zip(QUESTIONS, ANSWERS, strict=True)]),
-        prompts=write("prompts.jsonl", [{"prompt": question} for question in QUESTIONS]),
-        answers=write("answers.jsonl", [{"prompt": q, "response": a} for q, a in zip(QUESTIONS, ANSWERS, strict=True)]),
-        text=write("text.jsonl", [{"text": f"{q} {a}"} for q, a in zip(QUESTIONS, ANSWERS, strict=True)]),
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(place):
-    """Train; what came of it. asked: the step after which a stop is asked."""
-    count = iter(range(100))
-
-    def go(*, resume=None, stop=None, **given):
-        folder = resume or RunFolder(place / f"run-{next(count)}")
-        folder.data.mkdir(parents=True, exist_ok=True)
-        params = trainers.load("llm").Params(**(SHORT | given))
-        with Journal(folder.events) as journal:
-            run = ActiveRun(folder, journal, resume_from=checkpoints.newest(folder) if resume else None)
-            emit = run.emit
-
-            def told(event):
-                emit(event)
-                if event.kind == "logged" and event.step == stop:
-                    run.stopped = "asked to stop"
-
-            run.emit = told
-            values = trainers.load("llm").train(params, run)
-        events = list(story(folder.events))
-        return SimpleNamespace(
-            folder=folder,
-            params=params,
-            report=run.report,
-            values=values,
-            weights=load_file(folder.model / "model.safetensors"),
-            evaluations=[event.values for event in events if event.kind == "evaluated"],
-            logged=[event.values for event in events if event.kind == "logged"],
-            told="\n".join(event.message for event in events if event.kind == "warned"),
-            facts=next(event.facts for event in events if event.kind == "started"),
-        )
-
-    return go
-
-
-@pytest.fixture(scope="module")
-def teacher(trained, rows):
-    """A model that knows the answers."""
-    return str(trained(data_path=rows.pairs, epochs=6, valid_fraction=0).folder.model)
-
-
-@pytest.fixture(scope="module")
-def taught(trained, rows, teacher):
-    return trained(data_path=rows.pairs, use_distillation=True, teacher_model=teacher, epochs=3)
-
-
-def prepared(place, name, **given):
-    folder = RunFolder(place / name)
-    folder.data.mkdir(parents=True, exist_ok=True)
-    params = trainers.load("llm").Params(**({"trainer": "sft", "use_distillation": True} | given))
-    with Journal(folder.events) as journal:
-        run = ActiveRun(folder, journal)
-        method = trainers.load("llm").METHODS[params.trainer]
-        tokens, tokenizer = _language.tokenised(
-            params, run, lambda *rest: _lessons.prepare(method.prepare, *rest), _language.text_or_chat
-        )
-    told = "\n".join(event.message for event in story(folder.events) if event.kind == "warned")
-    return SimpleNamespace(tokens=tokens, tokenizer=tokenizer, told=told, folder=folder)
+def taught(distilled):
+    return distilled(epochs=3)
 
 
 # the loss
@@ -161,13 +70,13 @@ def test_the_student_comes_closer_to_its_teacher(taught):
     assert divergences[-1] < divergences[0] / 2
     assert taught.logged[-1]["divergence"] < taught.logged[0]["divergence"]
     assert taught.values["kl"] == divergences[-1]
-    assert taught.facts["path"].startswith("flat rows")
+    assert taught.started.facts["path"].startswith("flat rows")
 
 
-def test_what_is_measured_is_the_oracles(taught, rows, teacher, place):
+def test_what_is_measured_is_the_oracles(taught, pairs, teacher, prepared):
     """From the models themselves, in padded batches, without any of the Trainer."""
     student, other = load.saved_model("tiny").float(), load.saved_model(teacher).float()
-    tokens = prepared(place, "oracle", data_path=rows.pairs, teacher_model=teacher).tokens
+    tokens = prepared(data_path=pairs, teacher_model=teacher).tokens
     parts = {"divergence": 0.0, "cross_entropy": 0.0, "kl": 0.0}
     count = 0
     for row in tokens.valid:
@@ -182,13 +91,13 @@ def test_what_is_measured_is_the_oracles(taught, rows, teacher, place):
             parts[name] += divergence
         parts["cross_entropy"] += entropy
         count += len(at)
-    lessons = _distillation.Lessons(
+    coach = _coach.Coach(
         taught.params, SimpleNamespace(logits=lambda batch: _distillation.trained_logits(other, batch)[0]), _flat.padded
     )
     batch = _flat.padded(list(tokens.valid))
-    batch["teacher"] = lessons.batch(list(tokens.valid))
+    batch["teacher"] = coach.batch(list(tokens.valid))
     with torch.no_grad():
-        found = lessons.measure(student, batch)
+        found = coach.measure(student, batch)
     wanted = {name: total / count for name, total in parts.items()}
     assert found["kl"].item() == pytest.approx(wanted["kl"], rel=1e-4)
     assert found["cross_entropy"].item() == pytest.approx(wanted["cross_entropy"], rel=1e-4)
@@ -197,30 +106,28 @@ def test_what_is_measured_is_the_oracles(taught, rows, teacher, place):
     assert taught.evaluations[0]["kl"] == pytest.approx(wanted["kl"], rel=1e-4)
 
 
-def test_padded_batches_have_the_loss_of_flat_rows(trained, taught, rows, teacher):
-    wide = trained(data_path=rows.pairs, use_distillation=True, teacher_model=teacher, epochs=3, backend="hf")
+def test_padded_batches_have_the_loss_of_flat_rows(distilled, taught):
+    wide = distilled(epochs=3, backend="hf")
     assert [each["loss"] for each in wide.logged] == pytest.approx([each["loss"] for each in taught.logged], rel=1e-4)
 
 
-def test_accumulated_batches_have_the_loss_of_one(trained, rows, teacher):
-    given = {"data_path": rows.pairs, "use_distillation": True, "teacher_model": teacher, "max_steps": 3}
-    whole, parts = trained(**given), trained(**given, batch_size=2, gradient_accumulation=2)
-    assert [each["loss"] for each in parts.logged] == pytest.approx([each["loss"] for each in whole.logged], rel=1e-4)
+def test_accumulated_batches_have_the_loss_of_one(distilled):
+    one, parts = distilled(max_steps=3), distilled(max_steps=3, batch_size=2, gradient_accumulation=2)
+    assert [each["loss"] for each in parts.logged] == pytest.approx([each["loss"] for each in one.logged], rel=1e-4)
 
 
-def test_without_the_teachers_weight_it_is_sft(trained, rows, teacher):
-    plain = trained(data_path=rows.pairs, max_steps=4)
-    beside = trained(data_path=rows.pairs, max_steps=4, use_distillation=True, teacher_model=teacher, distill_alpha=0)
+def test_without_the_teachers_weight_it_is_sft(whole, distilled, pairs):
+    plain = whole(trainer="sft", data_path=pairs, max_steps=4)
+    beside = distilled(max_steps=4, distill_alpha=0)
     assert [each["loss"] for each in beside.logged] == pytest.approx([each["loss"] for each in plain.logged], rel=1e-4)
     assert "kl" in beside.values
 
 
 @pytest.mark.parametrize("changes", [{}, {"peft": True, "lora_dropout": 0.2}, {"peft": True, "quantization": "int4"}])
-def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(trained, rows, teacher, changes):
-    given = {"data_path": rows.pairs, "use_distillation": True, "teacher_model": teacher, **changes}
-    whole, first = trained(**given), trained(**given, stop=2)
-    rest = trained(**given, resume=first.folder)
-    assert all(torch.equal(whole.weights[name], rest.weights[name]) for name in whole.weights)
+def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(distilled, changes):
+    straight, first = distilled(**changes), distilled(**changes, stop=2)
+    rest = distilled(**changes, resume=first.folder)
+    assert all(torch.equal(straight.weights[name], rest.weights[name]) for name in straight.weights)
 
 
 def test_what_the_teacher_cost_is_told(taught):
