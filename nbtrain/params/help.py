@@ -26,9 +26,11 @@ def help_text(params_class: type[Params], method: str | None = None, *, command:
     Raises:
         ParamError: the room has no such method.
     """
+    reader = None
     if method is not None:
         _check_method(params_class, method)
-    everything = [item for item in ordered(params_class) if method is None or item.applies_to(method)]
+        reader = params_class.method_of({"trainer": method})  # a method may be another's second name
+    everything = [item for item in ordered(params_class) if reader is None or item.applies_to(reader)]
     items = [item for item in everything if not item.refused]
     groups: dict[str, list[Option]] = {"Essential": [item for item in items if item.essential]}
     for item in items:

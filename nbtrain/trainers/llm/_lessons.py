@@ -111,6 +111,8 @@ def begun(inner: Prepare, params: Any, run: ActiveRun, tokenizer: Any) -> Lesson
     if on_logits and plain and params.backend not in ("auto", "hf"):
         what = f"--backend {params.backend} has a loss of its own, which knows no teacher"
         raise ParamError(what, fix="leave --backend out")
+    if on_logits and plain and params.custom_loss is not None:
+        raise ParamError("--custom-loss and a teacher's logits are two losses", fix="leave one of them out")
     run.warn(f"The teacher is {teacher.name}: the student learns from its {'logits' if on_logits else 'text'}.")
     if not on_logits and "distill_temperature" in params.given():
         run.warn("--distill-temperature is for logits: on text it has no effect.")

@@ -22,7 +22,7 @@ def short(prompts, completions, **columns):
 def test_several_rewards_have_their_weights_and_columns_reach_them(rewarded):
     run = rewarded(
         **BRIEF,
-        rl_reward_fn=[short, {"name": "letters", "letters": "e"}, {"name": "exact"}],
+        rl_reward_fn=[short, {"name": "letters", "of": "e"}, {"name": "exact"}],
         rl_reward_weights=[1.0, 0.5, 2.0],
     )
     first = run.logged[0]
