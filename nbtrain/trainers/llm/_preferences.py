@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, model_validator
 
-from nbtrain.data import chat, encoding, preferences, read
+from nbtrain.data import chat, encoding, preferences, read, sources
 from nbtrain.data.preferences import Preferences
 from nbtrain.errors import DataError
 from nbtrain.models import load
@@ -66,8 +66,11 @@ class Pairs(BaseModel):
         method = getattr(self, "trainer", "")
         if method in PAIRS and getattr(self, "padding", "right") == "left":
             raise ValueError(f"--padding left: {method} pads its pairs on the right. Leave --padding out")
-        if method in POLICIES and getattr(self, "backend", "auto") == "hf":
-            raise ValueError(f"--backend hf: the loss of {method} is TRL's. Leave --backend out")
+        backend = getattr(self, "backend", "auto")
+        if method in POLICIES and backend in ("hf", "native"):
+            raise ValueError(f"--backend {backend}: the loss of {method} is TRL's. Leave --backend out")
+        if method == "reward" and backend not in ("auto", "hf"):
+            raise ValueError(f"--backend {backend}: transformers' Trainer trains reward models. Leave --backend out")
         return self
 
 
@@ -77,6 +80,12 @@ class Limits(NamedTuple):
     prompt: int | None
     answer: int | None
     row: int
+
+
+def reading(params: Any, cache: Path) -> read.Splits:
+    """The splits; what `demo` means here are pairs."""
+    demo = sources.find("demo", cache, room="preferences") if params.data_path == "demo" else None
+    return read.read(params, cache, found=demo)
 
 
 def recognise(params: Any, splits: read.Splits, *, prompted: bool = True) -> Preferences:
@@ -89,7 +98,7 @@ def recognise(params: Any, splits: read.Splits, *, prompted: bool = True) -> Pre
 
 def check(params: Any, cache: Path) -> list[str]:
     """The pairs, read and judged, for a screen."""
-    return _language.check(params, cache, recognise)
+    return _language.check(params, cache, recognise, reading)
 
 
 def prepare(  # noqa: PLR0913  what a method is given, and a template
@@ -235,7 +244,7 @@ def fit(params: Any, run: ActiveRun, make: Make, more: More = lambda *_: {}) -> 
     from transformers import set_seed
 
     taught = partial(_pairs.prepare, prepare) if params.use_distillation else prepare
-    tokens, tokenizer = _language.tokenised(params, run, taught, recognise)
+    tokens, tokenizer = _language.tokenised(params, run, taught, recognise, reading)
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how an adapter begins
     model = load.causal_model(params, tell=run.warn)

@@ -48,13 +48,14 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     The loss is that of Bradley and Terry, as in Ouyang et al. 2022, arXiv:2203.02155, eq. 1.
     """
     texts: list[tuple[str, str, str]] = []
-    tokens, tokenizer = _language.tokenised(params, run, partial(_prepare, texts), _recognise)
+    prepare = partial(_prepare, texts)
+    tokens, tokenizer = _language.tokenised(params, run, prepare, _recognise, _preferences.reading)
     return _encoder.fit(params, run, _job(params, tokens, tokenizer, texts))
 
 
 def check(params: Any, cache: Path) -> list[str]:
     """The pairs, read and judged, for a screen."""
-    return _language.check(params, cache, _recognise)
+    return _language.check(params, cache, _recognise, _preferences.reading)
 
 
 def _recognise(params: Any, splits: Any) -> Any:
