@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbtrain.trainers.llm import _preferences
+from nbtrain.trainers.llm import _reference
 from nbtrain.trainers.rl import advantages, divergence, losses, rollouts, value
 from nbtrain.trainers.rl.rollouts import Drawing, Rollout
 
@@ -85,7 +85,7 @@ class Learner:
 
     def _known(self, written: Rollout) -> Rollout:
         rollout = rollouts.scored(written, self.policy, self.head, self.drawing)
-        with _preferences.as_reference(self.policy, self.beside) as reference:
+        with _reference.as_reference(self.policy, self.beside) as reference:
             return rollouts.referred(rollout, reference, self.drawing)
 
     def describe(self, played: Judged) -> dict[str, float]:

@@ -1,9 +1,8 @@
-"""The road of preferences: pairs judged and in tokens, a policy beside its reference, each pair counted once."""
+"""The road of preferences: pairs judged and in tokens, a policy trained on them, each held-out pair counted once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -18,8 +17,8 @@ from nbtrain.params import option
 from nbtrain.params.options import Location
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
-from nbtrain.trainers._samples import Manner, Prompt, generate, undisturbed
-from nbtrain.trainers.llm import _coach, _language, _pairs, _trl, _ways, sft
+from nbtrain.trainers._samples import Prompt, undisturbed
+from nbtrain.trainers.llm import _coach, _language, _pairs, _reference, _trl, _ways
 from nbtrain.trainers.llm._language import SHOWN, Tokens
 
 PAIRS, POLICIES = ("dpo", "orpo", "reward"), ("dpo", "orpo")
@@ -249,7 +248,7 @@ def fit(params: Any, run: ActiveRun, make: Make, more: More = lambda *_: {}) -> 
     set_seed(params.seed)  # what the data took must not change how an adapter begins
     model = load.causal_model(params, tell=run.warn)
     _ways.attend(params, model)
-    beside = reference(params, run, model)
+    beside = _reference.reference(params, run, model)
     run.stage("preparing")
     precision, arguments, facts = _language.settled(params, run, model, tokens)
     trainer = make(model, beside, tokenizer, tokens, arguments)
@@ -257,7 +256,7 @@ def fit(params: Any, run: ActiveRun, make: Make, more: More = lambda *_: {}) -> 
     if tokens.teacher is not None:
         measure = _coach.attach_beside(trainer, params, tokens.teacher, precision, measure)
     trainer.evaluation_loop = partial(_mean_over_pairs, trainer, run, measure)
-    take = Samples(params, run, model, beside, tokenizer, tokens.prompts)
+    take = _reference.Samples(params, run, model, beside, tokenizer, tokens.prompts)
     told = _loop.Told(facts | {"path": f"TRL's {type(trainer).__name__}"}, take)
     values = _loop.train(trainer, params, run, told)
     if tokens.teacher is not None:
@@ -268,56 +267,6 @@ def fit(params: Any, run: ActiveRun, make: Make, more: More = lambda *_: {}) -> 
         run.stage("opening the saved model")
         load.verify(run.folder.model, trust_remote_code=params.trust_remote_code)
     return values
-
-
-def reference(params: Any, run: ActiveRun, model: Any) -> Any:
-    """The frozen model beside `model`; None where that is `model` without its adapter, or where orpo names none."""
-    import copy
-
-    if params.model_ref is not None and load.resolve(params.model_ref) != load.resolve(params.model):
-        return load.frozen_model(params, params.model_ref, tell=run.warn)
-    if params.peft or (params.trainer == "orpo" and params.model_ref is None):
-        return None
-    return copy.deepcopy(model).requires_grad_(False).eval()
-
-
-@contextmanager
-def as_reference(model: Any, beside: Any) -> Iterator[Any]:
-    """The reference: the model beside, or `model` with its adapter switched off."""
-    if beside is not None:
-        yield beside
-        return
-    with model.disable_adapter():
-        yield model
-
-
-class Samples:
-    """What the policy writes, beside what the reference writes and what was chosen."""
-
-    def __init__(  # noqa: PLR0913  the two models and what they are asked
-        self, params: Any, run: ActiveRun, model: Any, beside: Any, tokenizer: Any, prompts: Sequence[Prompt]
-    ) -> None:
-        self.prompts = _language.own_prompts(params, tokenizer, sft.prompt) or list(prompts)
-        self.params, self.run, self.model, self.beside, self.tokenizer = params, run, model, beside, tokenizer
-        self._compared = beside is not None or params.peft
-        self._reference: list[str] = []
-
-    def __call__(self, step: int) -> tuple[Mapping[str, Any], ...]:
-        """The samples after `step` steps."""
-        if self._compared and not self._reference:  # it never changes
-            with undisturbed(self.model), as_reference(self.model, self.beside) as model:
-                self._reference = self._written(model)
-        samples = [
-            {"prompt": prompt.text, "output": output, "expected": prompt.expected}
-            for prompt, output in zip(self.prompts, self._written(self.model), strict=True)
-        ]
-        for sample, said in zip(samples, self._reference, strict=False):
-            sample["reference"] = said
-        return tuple({name: said for name, said in sample.items() if said or name == "output"} for sample in samples)
-
-    def _written(self, model: Any) -> list[str]:
-        manner = Manner.of(self.params)
-        return generate(model, self.tokenizer, self.prompts, manner, stopped=self.run.stop_asked)
 
 
 def _mean_over_pairs(

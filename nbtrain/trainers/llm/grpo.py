@@ -22,7 +22,7 @@ from nbtrain.models import load
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
-from nbtrain.trainers.llm import _groups, _language, _preferences, _reinforced, _ways, sft
+from nbtrain.trainers.llm import _groups, _language, _reference, _reinforced, _ways, sft
 from nbtrain.trainers.llm._language import Tokens, opened, usage
 from nbtrain.trainers.llm._reinforced import is_rewarded, longest_answer, recognise
 from nbtrain.trainers.llm.sft import predict
@@ -173,7 +173,7 @@ def fit(  # noqa: PLR0913  what the data and the parameters have become
     set_seed(params.seed)  # what the data took must not change how an adapter begins
     model = load.causal_model(params, tell=run.warn)
     _ways.attend(params, model)
-    beside = _preferences.reference(params, run, model) if params.rl_kl_coef else None
+    beside = _reference.reference(params, run, model) if params.rl_kl_coef else None
     run.stage("preparing")
     precision, _, facts = _language.settled(params, run, model, tokens)
     arguments = _loop.arguments(
@@ -193,7 +193,7 @@ def fit(  # noqa: PLR0913  what the data and the parameters have become
     told = _loop.Told(
         facts | {"path": f"TRL's GRPOTrainer, {params.rl_num_generations} answers a prompt"},
         _reinforced.valued(
-            params, tokens, _preferences.Samples(params, run, model, beside, tokenizer, tokens.prompts),
+            params, tokens, _reference.Samples(params, run, model, beside, tokenizer, tokens.prompts),
             functools.partial(_reinforced.judged, _reinforced.reward(params), Prompts({"prompt": "prompt"})),
         ),
         metric="reward",

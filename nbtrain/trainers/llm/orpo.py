@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers.llm import _preferences, _trl
+from nbtrain.trainers.llm import _preferences, _reference, _trl
 from nbtrain.trainers.llm._language import opened, usage
 from nbtrain.trainers.llm._preferences import check
 from nbtrain.trainers.llm.sft import predict
@@ -43,6 +43,6 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 def _log_ratio(trainer: Any, beside: Any, batch: Mapping[str, Any]) -> dict[str, float]:
     """How much likelier the model finds the answers than the reference does, a token, in natural logarithms."""
     own = _trl.mean_log_probabilities(trainer, trainer.model, batch)
-    with _preferences.as_reference(trainer.model, beside) as model:
+    with _reference.as_reference(trainer.model, beside) as model:
         theirs = _trl.mean_log_probabilities(trainer, model, batch)
     return {f"log_ratio/{side}": a - b for side, a, b in zip(("chosen", "rejected"), own, theirs, strict=True)}

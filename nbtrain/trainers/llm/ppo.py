@@ -20,7 +20,7 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _steps
 from nbtrain.trainers._news import Told
 from nbtrain.trainers._samples import _ends
-from nbtrain.trainers.llm import _language, _preferences, _reinforced, _ways
+from nbtrain.trainers.llm import _language, _reference, _reinforced, _ways
 from nbtrain.trainers.llm._language import Tokens, opened, usage
 from nbtrain.trainers.llm._learner import Learner, in_order
 from nbtrain.trainers.llm._reinforced import is_rewarded, judged, longest_answer, prepare, recognise
@@ -100,7 +100,7 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any, judge: Any)
     set_seed(params.seed)
     policy = load.causal_model(params, tell=run.warn)
     _ways.attend(params, policy)
-    beside = _preferences.reference(params, run, policy)
+    beside = _reference.reference(params, run, policy)
     device = load.device()
     precision = load.precision(params, device, size=load.parameter_counts(policy)["parameters"])
     half = torch.bfloat16 if precision.bf16 else torch.float16 if precision.fp16 else None
@@ -188,7 +188,7 @@ def _evaluated(params: Any, run: ActiveRun, rows: Any, learner: Learner) -> dict
 
 def _take(params: Any, run: ActiveRun, tokens: Tokens, learner: Learner) -> Any:
     """What the policy writes beside the reference, and what either is worth where the row is known."""
-    samples = _preferences.Samples(params, run, learner.policy, learner.beside, learner.tokenizer, tokens.prompts)
+    samples = _reference.Samples(params, run, learner.policy, learner.beside, learner.tokenizer, tokens.prompts)
     known = tokens.valid if tokens.valid is not None else tokens.train
     rows = known[: len(tokens.prompts)] if not params.sample_prompts else None
 
