@@ -205,14 +205,13 @@ def _built(name: str, settings: Mapping[str, Any]) -> Reward:
 
 
 def _found(spec: Any, settings: Mapping[str, Any]) -> Reward:
-    if settings:
-        raise ParamError(
-            f"{spec!r} takes no settings ({', '.join(settings)})", fix=f"settings are for: {', '.join(LIBRARY)}."
-        )
     if not functions.is_place(spec):
         hint = nearest(str(spec), LIBRARY)
         fix = f"the library has {', '.join(LIBRARY)}; your own: module:function, FILE.py:function, or the function."
         raise ParamError(f"there is no reward {spec!r}.{hint}", fix=fix)
+    if settings:
+        fix = f"settings are for: {', '.join(LIBRARY)}."
+        raise ParamError(f"{spec!r} takes no settings ({', '.join(settings)})", fix=fix)
     return functions.load(spec)
 
 
