@@ -18,6 +18,8 @@ _HOMES = {
     "TrainerBase": "nbtrain.lifecycle",
     "TrainingState": "nbtrain.lifecycle",
     "LLMTrainingParams": "nbtrain.trainers.llm",
+    "Seq2SeqParams": "nbtrain.trainers.seq2seq",
+    "ExtractiveQuestionAnsweringParams": "nbtrain.trainers.extractive_question_answering",
     "load_ipython_extension": "nbtrain.notebook",
     "unload_ipython_extension": "nbtrain.notebook",
     "NbtrainError": "nbtrain.errors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -64,6 +65,8 @@ def with_adapter(model: Any, params: Any, *, task: str = "CAUSAL_LM", whole: Seq
         lora_alpha=params.lora_alpha,
         lora_dropout=params.lora_dropout,
         target_modules=names,
+        # trained whole it needs no adapter, and of one inside it nothing would be left after merging
+        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, whole))})(\..*)?" if whole else None,
         task_type=task or None,
         modules_to_save=list(whole) or None,
     )

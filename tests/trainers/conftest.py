@@ -85,6 +85,35 @@ def trained(tmp_path, params, tokens):
     return go
 
 
+@pytest.fixture(scope="session")
+def in_room(tmp_path_factory):
+    """Train in any room; what came of it: params, folder, events, evaluations, values, weights, and losses by step."""
+
+    def go(room, *, resume=None, asked=None, **given):
+        torch.set_num_threads(1)
+        folder = resume or RunFolder(tmp_path_factory.mktemp(room) / "run")
+        folder.data.mkdir(parents=True, exist_ok=True)
+        chosen = trainers.load(room).Params(**given)
+        with Journal(folder.events) as journal:
+            run = ActiveRun(folder, journal, resume_from=checkpoints.newest(folder) if resume else None)
+            _listen(run, asked or {})
+            values = trainers.load(room).train(chosen, run)
+        events = list(story(folder.events))
+        stored = folder.model / "model.safetensors"
+        return SimpleNamespace(
+            params=chosen,
+            folder=folder,
+            events=events,
+            report=run.report,
+            values=values,
+            evaluations=[event.values for event in events if event.kind == "evaluated"],
+            weights=load_file(stored) if stored.exists() else {},
+            losses=[event.values["loss"] for event in events if event.kind == "logged"],
+        )
+
+    return go
+
+
 def _listen(run, asked):
     """Ask `run` for things when its steps are logged."""
     emit, requests, waiting = run.emit, run.requests, set()
