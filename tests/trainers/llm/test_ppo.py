@@ -1,0 +1,286 @@
+"""PPO: TRL's numbers, a policy that learns, runs that resume, models with an adapter, and what is refused."""
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from nbtrain import fit, trainers
+from nbtrain.errors import DataError, ParamError
+from nbtrain.models import load
+from nbtrain.runs import checkpoints
+from nbtrain.runs.active import ActiveRun
+from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.journal import Journal, story
+from nbtrain.trainers.llm import ppo
+from nbtrain.trainers.llm._learner import Judged, Learner, without_dropout
+from nbtrain.trainers.rl import rollouts
+from nbtrain.trainers.rl.rollouts import Drawing, Rollout
+
+ORACLE = json.loads((Path(__file__).parents[2] / "data_files" / "ppo_oracle.json").read_text())
+QUESTIONS = ["What is the sea?", "Name a colour.", "Who made bread?", "Why does it rain?", "What is a town?"]
+ROWS = [{"prompt": f"{question} ({number})", "answer": str(number)} for number in range(5) for question in QUESTIONS]
+SHORT = {
+    "trainer": "ppo", "data_path": ROWS, "valid_fraction": 0.2, "rl_max_new_tokens": 6, "rl_chunk_size": 10,
+    "rl_mini_batch_size": 5, "rl_num_ppo_epochs": 2, "lr": 1e-3, "logging_steps": 1, "sample_max_new_tokens": 4,
+    "rl_reward_fn": "length",
+}  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path):
+    runs = iter(range(100))
+
+    def go(*, resume=None, asked=None, **changes):
+        folder = resume or RunFolder(tmp_path / f"run-{next(runs)}")
+        folder.path.mkdir(exist_ok=True)
+        params = trainers.load("llm").Params(**{**SHORT, **changes})
+        with Journal(folder.events) as journal:
+            run = ActiveRun(folder, journal, resume_from=checkpoints.newest(folder) if resume else None)
+            if asked:
+                _ask(run, *asked)
+            values = ppo.train(params, run)
+        events = list(story(folder.events))
+        return SimpleNamespace(folder=folder, events=events, values=values, run=run, weights=weights(folder.model))
+
+    return go
+
+
+def weights(path):
+    return load_file(path / "model.safetensors")
+
+
+def _ask(run, step, what):
+    """Ask for something when a step is logged."""
+    emit, requests, waiting = run.emit, run.requests, set()
+
+    def told(event):
+        emit(event)
+        waiting.update({what} if event.kind == "logged" and event.step == step else ())
+
+    def answer():
+        found = requests() | waiting
+        run.stopped = run.stopped or ("asked to stop" if "stop" in waiting else "")
+        waiting.clear()
+        return found
+
+    run.emit, run.requests = told, answer
+
+
+def logged(run):
+    return [event.values for event in run.events if event.kind == "logged"]
+
+
+def same(one, other):
+    return one.weights.keys() == other.weights.keys() and all(
+        torch.equal(one.weights[name], other.weights[name]) for name in one.weights
+    )
+
+
+# the numbers
+
+
+def fill(module, shift):
+    """As scripts/ppo_oracle.py fills its models."""
+    with torch.no_grad():
+        for place, weight in enumerate(module.parameters()):
+            numbers = torch.arange(weight.numel(), dtype=torch.float64) * 0.7391 + place * 1.37 + shift
+            weight.copy_((numbers.sin() * 0.25).reshape(weight.shape) + (1.0 if weight.dim() == 1 else 0.0))
+    return module
+
+
+@pytest.fixture(scope="module")
+def update():
+    """One step on the oracle's models, prompts and answers: what was found on the way, and the weights after it."""
+    given, figures = ORACLE["inputs"], ORACLE["whole"]
+    settings = given["settings"]
+    policy = fill(LlamaForCausalLM(LlamaConfig(**given["shape"])), 0.1)
+    reference = fill(LlamaForCausalLM(LlamaConfig(**given["shape"])), 0.13)
+    params = trainers.load("llm").Params(
+        trainer="ppo", rl_reward_fn="length", rl_gamma=settings["gamma"], rl_gae_lambda=settings["lam"],
+        rl_kl_coef=settings["kl_coef"], rl_clip_range=settings["cliprange"], rl_mini_batch_size=4,
+        rl_value_clip_range=settings["cliprange_value"], rl_value_loss_coef=settings["vf_coef"],
+        rl_num_ppo_epochs=given["passes"],
+    )  # fmt: skip
+    drawing = Drawing(5)
+    learner = Learner(params, policy, reference, None, drawing, None)
+    fill(learner.head, 0.3)
+    learner.head.bias.data.zero_()
+    ids = torch.cat((torch.tensor(given["prompts"]), torch.tensor(given["answers"]["whole"])), 1)
+    written = Rollout(ids, torch.ones_like(ids), 4, torch.ones(4, 5), torch.zeros(4, dtype=torch.bool))
+    rollout = rollouts.referred(rollouts.scored(written, policy, learner.head, drawing), reference, drawing)
+    optimizer = torch.optim.SGD([*policy.parameters(), *learner.head.parameters()], lr=given["rate"])
+
+    def move():
+        optimizer.step()
+        optimizer.zero_grad()
+        return 0.0
+
+    scores = torch.tensor(figures["scores"])
+    told = learner.learn(Judged(rollout, [], scores, {}, torch.ones(4)), move)
+    return SimpleNamespace(rollout=rollout, told=told, policy=policy, head=learner.head, figures=figures)
+
+
+def test_a_rollout_has_the_probabilities_and_values_of_trl(update):
+    for name, found in (("logprobs", "logprobs"), ("ref_logprobs", "reference"), ("values", "values")):
+        expected = torch.tensor(update.figures[name])
+        assert torch.allclose(getattr(update.rollout, found), expected, atol=1e-5), name
+
+
+def test_the_losses_of_all_passes_are_those_of_trl(update):
+    for name in ("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction"):
+        expected = [each[name] for each in update.figures["losses"]]
+        assert update.told[name] == pytest.approx(sum(expected) / len(expected), abs=1e-5), name
+    assert update.told["clip_fraction"] > 0.1 and update.told["value_clip_fraction"] > 0.1  # the clips are at work
+
+
+def test_the_weights_after_a_step_are_those_of_trl(update):
+    for name, weight in update.policy.named_parameters():
+        total, squares = update.figures["weights"][name]
+        assert weight.sum().item() == pytest.approx(total, abs=1e-4), name
+        assert weight.square().sum().item() == pytest.approx(squares, rel=1e-5), name
+    assert torch.allclose(update.policy.lm_head.weight[:3], torch.tensor(update.figures["lm_head"]), atol=1e-5)
+    weight, bias = update.figures["score"]
+    assert torch.allclose(update.head.weight[0], torch.tensor(weight), atol=1e-5)
+    assert update.head.bias.item() == pytest.approx(bias[0], abs=1e-5)
+
+
+def test_a_policy_without_dropout_says_the_same_twice():
+    model = LlamaForCausalLM(LlamaConfig(**ORACLE["inputs"]["shape"], attention_dropout=0.5)).train()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+    without_dropout(model)
+    assert torch.equal(model(ids).logits, model(ids).logits)
+
+
+# runs
+
+
+def test_a_policy_learns_what_is_rewarded(trained):
+    run = trained(
+        rl_reward_fn={"name": "length", "target": 2}, rl_max_new_tokens=10, rl_chunk_size=25, rl_mini_batch_size=25,
+        rl_num_ppo_epochs=4, epochs=12, rl_kl_coef=0.01, valid_fraction=0, scheduler="constant", warmup_ratio=0,
+        save_strategy="no",
+    )  # fmt: skip
+    rewards = [values["reward"] for values in logged(run)]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.5
+
+
+def test_a_run_tells_what_it_does_and_leaves_a_model(trained):
+    run = trained(rl_reward_fn=["length", "math"], rl_reward_weights="[1, 0.5]", sample_prompts=None)
+    started = run.events[[event.kind for event in run.events].index("started")]
+    assert (started.metric, started.curve, started.total_steps, started.facts["rows"]) == ("reward", "reward", 2, 20)
+    first, last = logged(run)
+    assert first["kl"] == 0 and last["kl"] != 0
+    assert first["reward"] == pytest.approx(first["reward/length"] + 0.5 * first["reward/math"])
+    names = {"policy_loss", "value_loss", "clip_fraction", "entropy", "completion_length", "learning_rate", "grad_norm",
+             "value_clip_fraction", "tokens_per_second", "ended"}  # fmt: skip
+    assert names <= last.keys() and all(math.isfinite(value) for value in last.values())
+    assert 1 <= last["completion_length"] <= 6 and last["entropy"] > 0
+    assert {"reward", "kl", "completion_length", "reward/math"} <= run.values.keys()
+    sample = next(event for event in run.events if event.kind == "sampled").samples[0]
+    assert {"prompt", "output", "reference"} <= sample.keys() and float(sample["reward"]) <= 1.5
+    answers = ppo.predict(trainers.load("llm").Params(**SHORT), *ppo.opened(SimpleNamespace(trust_remote_code=False),
+                          str(run.folder.model)), ["What is the sea?"], max_new_tokens=3)  # fmt: skip
+    assert isinstance(answers[0], str)
+    assert load.resolve(str(run.folder.checkpoints / "checkpoint-2"))  # opens as a model, too
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(trained):
+    whole = trained(epochs=2)
+    part = trained(epochs=2, asked=(3, "stop"))
+    assert part.run.stopped and part.values["steps"] == 3
+    rest = trained(epochs=2, resume=part.folder)
+    assert same(rest, whole) and logged(rest)[-1]["reward"] == logged(whole)[-1]["reward"]
+
+
+def test_an_adapter_learns_beside_its_base_and_resumes(trained):
+    changes = {"peft": True, "lr": 5e-3, "max_steps": 2, "merge_adapter": True, "lora_dropout": 0.3}
+    whole = trained(**changes)
+    assert logged(whole)[0]["kl"] == 0 and logged(whole)[1]["kl"] != 0
+    rest = trained(**changes, resume=trained(**changes, asked=(1, "stop")).folder)
+    assert same(rest, whole)
+    assert (whole.folder.path / "adapter" / "adapter_config.json").is_file()
+
+
+def test_parts_of_a_minibatch_give_its_update(trained):
+    quick = {"max_steps": 1, "valid_fraction": 0, "save_strategy": "no"}
+    whole, parts = trained(**quick), trained(batch_size=2, **quick)
+    twice = trained(rl_mini_batch_size=2, gradient_accumulation=2, **quick)  # groups of four, no longer of five
+    assert all(torch.allclose(whole.weights[name], parts.weights[name], atol=2e-4) for name in whole.weights)
+    assert not same(whole, twice)
+
+
+def test_a_function_of_the_notebook_reaches_the_run_and_its_script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = trainers.load("llm").Params(**{**SHORT, "max_steps": 1, "valid_fraction": 0, "rl_reward_fn": shouting})
+    run = fit.prepare(params)
+    assert fit.fit(run) == "finished", run.error.read_text()
+    assert "def shouting" in (run.data / "rl_reward_fn" / "shouting.py").read_text()
+    assert 'parent / "data/rl_reward_fn/shouting.py"' in run.script.read_text()
+    again = fit.asked(run)
+    copy = fit.prepare(again.but(project_name=str(tmp_path / "again")))
+    assert fit.fit(copy) == "finished"
+    one, other = weights(run.model), weights(copy.model)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def shouting(prompts, completions, **columns):
+    return [float(text.isupper()) + int(answer) for text, answer in zip(completions, columns["answer"], strict=True)]
+
+
+def test_an_environment_asks_and_judges(trained, tmp_path):
+    path = tmp_path / "game.py"
+    path.write_text(
+        "class Sum:\n    def __init__(self, most=1):\n        self.most = most\n\n"
+        "    def reset(self, row):\n        self.row = row\n\n"
+        "    def step(self, answer):\n        return self.most * float(len(self.row['answer']))\n"
+    )
+    run = trained(
+        rl_reward_fn=None, rl_env_module=str(path), rl_env_config='{"most": 3}', max_steps=1, valid_fraction=0
+    )
+    assert logged(run)[0]["reward"] == 3.0
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"rl_reward_fn": None}, "PPO needs --rl-reward-model-path (a trained reward model) or --rl-reward-fn"),
+        ({"backend": "trl"}, "ppo has a loop of its own"),
+        ({"padding": "left"}, "ppo fills prompts on the left"),
+        ({"packing": True}, "ppo learns from each answer by itself"),
+        ({"rl_gamma": 1.5}, "--rl-gamma"),
+    ],
+)
+def test_what_ppo_cannot_do_is_refused_in_words(given, told):
+    with pytest.raises(ParamError) as found:
+        trainers.load("llm").Params(**{**SHORT, **given})
+    assert told in str(found.value)
+
+
+def test_its_fields_are_ignored_with_a_notice_elsewhere():
+    _, notices = trainers.load("llm").Params.read({"trainer": "sft", "rl_gamma": 0.9})
+    assert notices == ["rl_gamma only applies to PPO trainer, will be ignored"]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "told"),
+    [
+        ({"rl_reward_fn": "lenght"}, ParamError, "Did you mean length"),
+        ({"rl_reward_weights": "1, 2"}, ParamError, "1 rewards and 2 weights"),
+        ({"rl_reward_weights": "much"}, ParamError, "cannot be read as JSON"),
+        ({"rl_reward_fn": {"name": "exact", "column": "result"}}, DataError, "needs a column 'result'"),
+        ({"rl_max_new_tokens": 4096}, ParamError, "leave no room for a prompt"),
+    ],
+)
+def test_what_cannot_be_rewarded_is_told_in_words(trained, given, error, told):
+    with pytest.raises(error, match=told):
+        trained(**given)
