@@ -26,6 +26,7 @@ class Prompts:
 
     columns: Mapping[str, str]
     numbers: frozenset[str] = frozenset()
+    name = "prompts"
 
     def __str__(self) -> str:
         return "prompts: " + ", ".join(

@@ -98,7 +98,7 @@ def prepare(  # noqa: PLR0913  the method's own, and what that takes
     A teacher with other tokens, or without any, writes what the student then learns as text.
     """
     lesson = begun(inner, params, run, tokenizer)
-    is_text = getattr(form, "name", "") == "text"
+    is_text = form.name == "text"
     tokens = (_texts if is_text and lesson.on_logits else _chats)(lesson, splits, form, longest)
     return ended(lesson, tokens)
 
@@ -173,7 +173,7 @@ def _written(lesson: Lesson, splits: Splits, form: Any) -> tuple[Splits, chat.Fo
     if not len(parts["train"]):
         raise DataError("The teacher has no answer to any row.", fix="Look at --teacher-model and its prompts.")
     valid = parts.get("valid")
-    column = "text" if getattr(form, "name", "") == "text" else "messages"
+    column = "text" if form.name == "text" else "messages"
     changed = replace(splits, train=parts["train"], valid=valid if valid is not None and len(valid) else None)
     return changed, chat.Form(column, {column: column})
 
@@ -258,4 +258,4 @@ def filed(rows: Iterable[dict[str, Any]], target: Path) -> Any:
     with Writer(target) as writer:
         while batch := list(islice(waiting, _ROWS)):
             writer.rows(batch)
-    return Dataset.fromfiled(str(target))
+    return Dataset.from_file(str(target))

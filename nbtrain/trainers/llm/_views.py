@@ -22,7 +22,7 @@ class Seen(NamedTuple):
 
 def seen(row: Mapping[str, Any], form: Any, views: tuple[str, str]) -> Seen:
     """A row as both see it. In a conversation the template holds its first question."""
-    if getattr(form, "name", "") == "text":
+    if form.name == "text":
         words = form.content(row)[0][1]
         return Seen(words, *(view.replace(INPUT, words) for view in views), {"content": ""})
     if isinstance(form, prompts.Prompts):

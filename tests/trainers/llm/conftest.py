@@ -12,7 +12,7 @@ from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
-from nbtrain.trainers.llm import _language, _lessons
+from nbtrain.trainers.llm import _language, _lessons, _preferences
 
 QUESTIONS = [f"What comes after {number}?" for number in range(30)]
 ANSWERS = [f"After {number} comes {number + 1}." for number in range(30)]
@@ -111,10 +111,10 @@ def prepared(tmp_path):
         folder = RunFolder(tmp_path / f"run-{len(list(tmp_path.iterdir()))}")
         folder.data.mkdir(parents=True)
         params = trainers.load("llm").Params(**({"trainer": "sft", "use_distillation": True} | given))
-        method = trainers.load("llm").METHODS[params.trainer]
+        inner = getattr(trainers.load("llm").METHODS[params.trainer], "prepare", _preferences.prepare)
         with Journal(folder.events) as journal:
             tokens, tokenizer = _language.tokenised(
-                params, ActiveRun(folder, journal), lambda *rest: prepare(method.prepare, *rest), recognise
+                params, ActiveRun(folder, journal), lambda *rest: prepare(inner, *rest), recognise
             )
         told = "\n".join(event.message for event in story(folder.events) if event.kind == "warned")
         return SimpleNamespace(tokens=tokens, tokenizer=tokenizer, told=told, folder=folder)
