@@ -43,7 +43,6 @@ class Refused(BaseModel):
     sweep_workers: int = _sweep(1, "runs side by side", unit="runs", ge=1)
     sweep_storage: str | None = _sweep(None, "where a search is kept")
     post_trial_script: str | None = _sweep(None, "a command after each run of a search")
-    wandb_sweep: bool = _sweep(False, "search with Weights & Biases")
     wandb_sweep_project: str | None = _sweep(None, "its project")
     wandb_sweep_entity: str | None = _sweep(None, "its owner")
     wandb_sweep_id: str | None = _sweep(None, "a search that goes on")

@@ -8,6 +8,8 @@ A room has
 - `opened(params, path) -> (model, processor)`: the saved model, on the device that a run would use, and what turns rows
   into its inputs (a tokenizer, an image processor, None).
 - `predict(params, model, processor, rows, **settings) -> list`: what the model says to each row.
+- `evaluate(params, path, data) -> dict | None`, where it can: the saved model, measured on the rows that the run
+  held out (data None) or on others; None by a method that measures while it trains only.
 - `usage(params, path) -> (library, code)`: the hub's name of the library that opens the saved model, and Python that
   does so without nbtrain, for the card.
 
