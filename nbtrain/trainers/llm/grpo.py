@@ -184,21 +184,18 @@ def fit(  # noqa: PLR0913  what the data and the parameters have become
         precision=precision,
         evaluate=tokens.valid is not None,
     )
-    plays = None
-    if params.rl_env_module:
-        plays, judge = _played(params, tokenizer, judge)
-    trainer = _groups.trainer(
-        model, beside, tokenizer, tokens, arguments | _settings(params) | writing, judge=judge, run=run, plays=plays
-    )
+    # an environment is played by the policy turn by turn; a sample is its first turn
+    plays, playing = _played(params, tokenizer, judge) if params.rl_env_module else (None, judge)
+    config = arguments | _settings(params) | writing
+    trainer = _groups.trainer(model, beside, tokenizer, tokens, config, judge=playing, run=run, plays=plays)
+    samples = _reference.Samples(params, run, model, beside, tokenizer, tokens.prompts)
+    of_row = functools.partial(_reinforced.judged, judge, Prompts({"prompt": "prompt"}))
     told = _loop.Told(
         facts | {"path": f"TRL's GRPOTrainer, {params.rl_num_generations} answers a prompt"},
-        _reinforced.valued(
-            params, tokens, _reference.Samples(params, run, model, beside, tokenizer, tokens.prompts),
-            functools.partial(_reinforced.judged, _reinforced.reward(params), Prompts({"prompt": "prompt"})),
-        ),
+        _reinforced.valued(params, tokens, samples, of_row),
         metric="reward",
         curve="reward",
-    )  # fmt: skip
+    )
     values = _loop.train(trainer, params, run, told)
     run.stage("saving the model")
     load.save(model, tokenizer, run.folder.model, params)

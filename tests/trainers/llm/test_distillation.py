@@ -9,7 +9,6 @@ import torch
 from nbtrain.models import load
 from nbtrain.trainers.llm import _coach, _distillation, _flat
 
-
 LONG = {"epochs": 4, "lr": 2e-3}
 
 
