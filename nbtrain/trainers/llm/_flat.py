@@ -16,6 +16,10 @@ from nbtrain.trainers.llm import _loss
 
 IGNORED = -100  # the label that torch's cross entropy passes over
 NAME = "by_document"
+_PARTS = {
+    "input_ids", "position_ids", "logits_to_keep", "labels", "shift_labels", "bounds", "cu_seq_lens_q", "cu_seq_lens_k",
+    "max_length_q", "max_length_k", "tokens",
+}  # fmt: skip
 # they change the scores inside the softmax: no kernel used here has them
 _NOT_OURS = ("softcap", "position_bias", "s_aux")
 
@@ -125,11 +129,21 @@ def rows(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ends = torch.tensor([0, *lengths]).cumsum(0)
     targets[ends[:-1]] = IGNORED  # the first token of a document is nobody's next
     trained = (targets != IGNORED).nonzero()[:, 0]
-    labels, starts, longest = targets[trained][None], ends.to(torch.int32), max(lengths)
     return {
         "input_ids": ids[None],
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
         "logits_to_keep": trained - 1,
+        **_documents(targets[trained][None], ends),
+        "tokens": len(ids),
+    }
+
+
+def _documents(labels: Any, ends: Any) -> dict[str, Any]:
+    """What a model is told of the documents. labels: (1, trained). ends: (documents + 1,) int, from 0."""
+    import torch
+
+    starts, longest = ends.to(torch.int32), int(ends.diff().max())
+    return {
         "labels": labels,
         "shift_labels": labels,
         "bounds": ends.tolist(),
@@ -137,8 +151,40 @@ def rows(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "cu_seq_lens_k": starts,
         "max_length_q": longest,
         "max_length_k": longest,
-        "tokens": len(ids),
     }
+
+
+def pieces(batch: Mapping[str, Any], most: int) -> list[Mapping[str, Any]]:
+    """The row in pieces of whole documents, each of at most `most` positions where its documents let it be.
+
+    The losses of the pieces, each divided by the number of tokens of all, add up to the row's; what is kept for the
+    backward pass is a piece's. Pieces in which nothing is trained are left out.
+
+    Args:
+        batch: as `rows` gives it, with or without its "tokens"; one that holds anything else stays whole.
+    """
+    from torch import tensor
+
+    bounds = batch["bounds"]
+    if bounds[-1] <= most or batch.keys() - _PARTS:
+        return [batch]
+    found, begin = list[Mapping[str, Any]](), 0
+    for end in range(1, len(bounds)):
+        if end < len(bounds) - 1 and bounds[end + 1] - bounds[begin] <= most:
+            continue  # the next document finds room, too
+        first, last = bounds[begin], bounds[end]
+        kept = (batch["logits_to_keep"] >= first) & (batch["logits_to_keep"] < last)
+        if kept.any():
+            found.append(
+                {
+                    "input_ids": batch["input_ids"][:, first:last],
+                    "position_ids": batch["position_ids"][:, first:last],
+                    "logits_to_keep": batch["logits_to_keep"][kept] - first,
+                    **_documents(batch["labels"][:, kept], tensor(bounds[begin : end + 1]) - first),
+                }
+            )
+        begin = end
+    return found
 
 
 def padded(examples: Sequence[Mapping[str, Any]], *, pad: int = 0, side: str = "right") -> dict[str, Any]:

@@ -142,3 +142,43 @@ def test_an_attention_that_was_named_is_used(trained):
 def test_packed_chats_need_flat_rows(trained):
     with pytest.raises(ParamError, match="--packing with sft needs flat rows"):
         trained(packing=True, backend="trl")
+
+
+def examples_of(*lengths, prompt=2):
+    chance = torch.Generator().manual_seed(1)
+    documents = [torch.randint(3, 300, (length,), generator=chance).tolist() for length in lengths]
+    return [{"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]} for ids in documents]
+
+
+@pytest.mark.parametrize(("most", "count"), [(1000, 1), (30, 3), (12, 5), (1, 5)])
+def test_the_pieces_of_a_row_have_its_gradient(most, count):
+    model = small("llama")
+    _flat.enable(model)
+    row = _flat.rows(examples_of(9, 12, 5, 20, 11))
+    trained = row["labels"].numel()
+
+    def gradient(batches):
+        model.zero_grad()
+        total = 0.0
+        for batch in batches:
+            loss = model(**{**batch, "tokens": None}, num_items_in_batch=trained).loss
+            loss.backward()
+            total += loss.item()
+        return total, torch.cat([weight.grad.flatten() for weight in model.parameters()])
+
+    pieces = _flat.pieces(row, most)
+    assert len(pieces) == count
+    assert sum(piece["input_ids"].shape[1] for piece in pieces) == 57
+    (loss, whole), (parts, slope) = gradient([row]), gradient(pieces)
+    assert parts == pytest.approx(loss, rel=1e-6)
+    torch.testing.assert_close(slope, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_a_piece_without_a_trained_token_is_left_out():
+    row = _flat.rows([*examples_of(6, 6), *examples_of(6, prompt=6)])
+    assert [piece["input_ids"].shape[1] for piece in _flat.pieces(row, 6)] == [6, 6]
+
+
+def test_a_row_with_more_than_documents_stays_whole():
+    row = {**_flat.rows(examples_of(6, 6)), "teacher_logits": torch.zeros(1)}
+    assert _flat.pieces(row, 6) == [row]
