@@ -79,6 +79,8 @@ class Custom(BaseModel):
             raise ValueError("--compile only works with --backend native. Add it")
         if self.custom_loss is not None and backend not in ("auto", "hf"):
             raise ValueError(f"--custom-loss does not work with --backend {backend}. Leave --backend out")
+        if self.custom_loss is not None and getattr(self, "use_distillation", False):
+            raise ValueError("--custom-loss and --use-distillation exclude each other. Leave one of them out")
         if not self.apply_chat_template and getattr(self, "chat_template", None):
             raise ValueError("--no-apply-chat-template and --chat-template exclude each other. Leave one of them out")
         return self

@@ -14,7 +14,7 @@ from nbtrain.errors import ParamError
 from nbtrain.models import load
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
-from nbtrain.trainers._samples import Manner, Prompt, generate, undisturbed
+from nbtrain.trainers._samples import Manner, Prompt, generate
 from nbtrain.trainers.llm import (
     _coach,
     _custom,
@@ -162,10 +162,10 @@ def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: To
     make = _ways.trl_trainer if params.backend == "trl" else partial(_ways.plain_trainer, loss=_custom.loss(params))
     data = {"train_dataset": tokens.train, "eval_dataset": tokens.valid}
     trainer = make(model, tokenizer, data, way, arguments)
-    measure = partial(_measured, trainer)
+    measure = partial(_measure.by_trainer, trainer)
     if tokens.teacher is not None:
         measure = _coach.attach(trainer, params, tokens.teacher, precision)
-    trainer.evaluation_loop = partial(_mean_over_tokens, trainer, params, run, measure)
+    trainer.evaluation_loop = partial(_measure.evaluation_loop, trainer, params, run, measure)
     return trainer, facts | {"path": way.told}
 
 
@@ -215,32 +215,6 @@ def settled(
         "valid_rows": len(tokens.valid) if held_out else 0,
     }
     return precision, arguments, facts
-
-
-def _measured(trainer: Any, batch: Any) -> dict[str, Any]:
-    loss = trainer.compute_loss(trainer.model, batch)
-    # a loss of the user's own has no perplexity
-    return {"loss": loss} if trainer.compute_loss_func else {"loss": loss, "cross_entropy": loss}
-
-
-def _mean_over_tokens(  # noqa: PLR0913  transformers calls it so
-    trainer: Any,
-    params: Any,
-    run: ActiveRun,
-    measure: _measure.Measure,
-    dataloader: Any,
-    description: str,
-    *_: Any,
-    metric_key_prefix: str = "eval",
-    **__: Any,
-) -> Any:
-    """transformers' evaluation loop, with the mean over all trained tokens."""
-    from transformers.trainer_utils import EvalLoopOutput
-
-    with undisturbed(trainer.model):
-        metrics = _measure.measured(params, trainer.model, measure, dataloader, run.stop_asked)
-    named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-    return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(dataloader.dataset))
 
 
 def _take(

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers._samples import undisturbed
 from nbtrain.trainers.llm import _custom, _distillation, _flat
 
 LARGEST = 700  # beyond, an exponential is no float
@@ -111,3 +113,30 @@ def measured(
     guesses = Guesses(model, measure)
     found = means(batches, guesses, stopped)
     return found | dict(guesses.values(metrics))
+
+
+def by_trainer(trainer: Any, batch: Any) -> dict[str, Any]:
+    """The loss of a batch as transformers' Trainer counts it; see `Measure`."""
+    loss = trainer.compute_loss(trainer.model, batch)
+    # a loss of the user's own has no perplexity
+    return {"loss": loss} if trainer.compute_loss_func else {"loss": loss, "cross_entropy": loss}
+
+
+def evaluation_loop(  # noqa: PLR0913  transformers calls it so
+    trainer: Any,
+    params: Any,
+    run: ActiveRun,
+    measure: Measure,
+    dataloader: Any,
+    description: str,
+    *_: Any,
+    metric_key_prefix: str = "eval",
+    **__: Any,
+) -> Any:
+    """transformers' evaluation loop, with the mean over all trained tokens."""
+    from transformers.trainer_utils import EvalLoopOutput
+
+    with undisturbed(trainer.model):
+        metrics = measured(params, trainer.model, measure, dataloader, run.stop_asked)
+    named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+    return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(dataloader.dataset))
