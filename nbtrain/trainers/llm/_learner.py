@@ -6,26 +6,45 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbtrain.trainers.llm import _reference
-from nbtrain.trainers.rl import advantages, divergence, losses, rollouts, value
+from nbtrain.trainers.rl import advantages, divergence, environments, losses, rollouts, turns, value
 from nbtrain.trainers.rl.rollouts import Drawing, Rollout
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Answers with what they are worth. scores: (rows,). parts: reward to its mean. opinion: (rows,) 0 where none."""
+    """Answers with what they are worth.
+
+    scores: (rows,). paid: (rows, time), the same where it is given. parts: reward to its mean. opinion: (rows,), 0
+    where no reward has one.
+    """
 
     rollout: Rollout
-    texts: list[str]
     scores: Any
+    paid: Any
     parts: Mapping[str, float]
     opinion: Any
 
 
-Judge = Callable[[Mapping[str, Sequence[Any]], Sequence[str]], tuple[list[float | None], dict[str, list[float | None]]]]
-"""(rows, texts): what each text is worth as an answer to its row, and by which reward."""
+Judge = Callable[..., tuple[list[float | None], dict[str, list[float | None]]]]
+"""(rows, texts, known): what each text is worth as an answer to its row, and by which reward; `_reinforced.judged`."""
+
+
+class Table(NamedTuple):
+    """Where an environment is played.
+
+    first: (environment, row) to the tokens of what it asks. name, weight: of its reward among all. longest: tokens of a
+    whole game.
+    """
+
+    make: environments.Make
+    first: Callable[[Any, Mapping[str, Any]], Sequence[int]]
+    follow: turns.Follow
+    name: str
+    weight: float
+    longest: int
 
 
 class Learner:
@@ -36,13 +55,23 @@ class Learner:
         policy: a causal language model; its dropout is switched off, since a probability must be the same each time.
         beside: the frozen reference; None: the policy without its adapter.
         half: the number format of the computation, None for that of the weights.
+        table: where answers are turns of a game; None: each prompt is answered once.
     """
 
     def __init__(  # noqa: PLR0913  the two models and how they are used
-        self, params: Any, policy: Any, beside: Any, tokenizer: Any, drawing: Drawing, judge: Judge, *, half: Any = None
+        self,
+        params: Any,
+        policy: Any,
+        beside: Any,
+        tokenizer: Any,
+        drawing: Drawing,
+        judge: Judge,
+        *,
+        half: Any = None,
+        table: Table | None = None,
     ) -> None:
         self.params, self.policy, self.beside, self.tokenizer = params, policy, beside, tokenizer
-        self.drawing, self.judge, self.half = drawing, judge, half
+        self.drawing, self.judge, self.half, self.table = drawing, judge, half, table
         without_dropout(policy)
         self.head = value.value_head(policy)
         self.penalty = divergence.Fixed(params.rl_kl_coef)
@@ -61,27 +90,50 @@ class Learner:
         """Answers to these rows, drawn from the policy and judged."""
         import torch
 
-        was = self.policy.training
+        was, games = self.policy.training, self._games(rows)
         self.policy.eval()  # a model in training mode would write without its cache
         try:
             with self._autocast():
-                written = rollouts.write(self.policy, rows["prompt_ids"], self.drawing)
-                rollout = rollouts.joined(
-                    [
-                        self._known(written.rows(part))
-                        for part in rollouts.chunks(len(written.ids), self.params.rl_mini_batch_size)
-                    ]
-                )
+                written = self._written(rows, games)
+                parts = rollouts.chunks(len(written.ids), self.params.rl_mini_batch_size)
+                rollout = rollouts.joined([self._known(written.rows(part)) for part in parts])
         finally:
             self.policy.train(was)
-        texts = self.tokenizer.batch_decode(
-            [ids[mask.bool()] for ids, mask in zip(rollout.tokens, rollout.mask, strict=True)], skip_special_tokens=True
-        )
-        total, parts = self.judge(rows, texts)
-        said = torch.tensor([value is not None for value in total], device=self.device).float()
+        answers = [ids[mask.bool()] for ids, mask in zip(rollout.tokens, rollout.mask, strict=True)]
+        texts = [game.said for game in games] or self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        played = {self.table.name: [sum(game.paid) for game in games]} if self.table else {}
+        total, said = self.judge(rows, texts, played)
+        opinion = torch.tensor([value is not None for value in total], device=self.device).float()
         scores = torch.tensor([value or 0.0 for value in total], device=self.device)
-        means = {name: _mean([value for value in values if value is not None]) for name, values in parts.items()}
-        return Judged(rollout, texts, scores, means, said)
+        paid = torch.zeros_like(rollout.mask)
+        if self.table:
+            paid = turns.paid(games, rollout.mask) * self.table.weight
+        last = (rollout.mask.cumsum(1) * rollout.mask).argmax(1, keepdim=True)
+        # what no turn was paid for is given for the whole, at its last token
+        paid = paid.scatter_add(1, last, (scores - paid.sum(1)).unsqueeze(1))
+        means = {name: _mean([value for value in values if value is not None]) for name, values in said.items()}
+        return Judged(rollout, scores, paid, means, opinion)
+
+    def _games(self, rows: Mapping[str, Sequence[Any]]) -> list[turns.Game]:
+        if self.table is None:
+            return []
+        games = []
+        for values in zip(*rows.values(), strict=True):
+            environment = self.table.make()
+            asked = self.table.first(environment, dict(zip(rows, values, strict=True)))
+            games.append(turns.Game(environment, list(asked)))
+        return games
+
+    def _written(self, rows: Mapping[str, Sequence[Any]], games: list[turns.Game]) -> Rollout:
+        if self.table is None:
+            return rollouts.write(self.policy, rows["prompt_ids"], self.drawing)
+
+        def decode(ids: Any) -> str:
+            return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+        return turns.play(
+            self.policy, games, self.drawing, decode=decode, follow=self.table.follow, longest=self.table.longest
+        )
 
     def _known(self, written: Rollout) -> Rollout:
         rollout = rollouts.scored(written, self.policy, self.head, self.drawing)
@@ -115,7 +167,7 @@ class Learner:
 
         rollout = played.rollout
         mask = rollout.mask * played.opinion.unsqueeze(1)
-        hopes, better = self._targets(rollout, played.scores, mask)
+        hopes, better = self._targets(rollout, played.paid, mask)
         told: dict[str, list[float]] = {}
         for _ in range(self.params.rl_num_ppo_epochs):
             order = torch.randperm(len(mask)).to(self.device)
@@ -129,13 +181,11 @@ class Learner:
         self.penalty.update(float((rollout.logprobs - rollout.reference).mul(mask).sum(1).mean()), len(mask))
         return values | ({"explained_variance": foreseen} if math.isfinite(foreseen) else {})
 
-    def _targets(self, rollout: Rollout, scores: Any, mask: Any) -> tuple[Any, Any]:
-        """Returns and advantages (rows, time): the penalty is paid at each token, the score is given at the last."""
+    def _targets(self, rollout: Rollout, paid: Any, mask: Any) -> tuple[Any, Any]:
+        """Returns and advantages (rows, time): what is paid, less the price of the distance at each token."""
         import torch
 
-        paid = -self.penalty.coefficient * divergence.estimate(rollout.logprobs, rollout.reference) * mask
-        last = (rollout.mask.cumsum(1) * rollout.mask).argmax(1)
-        paid[torch.arange(len(last)), last] += scores * mask[torch.arange(len(last)), last]
+        paid = (paid - self.penalty.coefficient * divergence.estimate(rollout.logprobs, rollout.reference)) * mask
         values = torch.nn.functional.pad(rollout.values, (0, 1))  # after an answer nothing comes
         gamma, lam = self.params.rl_gamma, self.params.rl_gae_lambda
         better = advantages.advantages(paid, values, gamma, lam, mask)

@@ -103,6 +103,22 @@ def environment(params: Any) -> environments.Make:
     return environments.named(params.rl_env_module, params.rl_env_class or "", params.rl_env_config)
 
 
+def follow(params: Any, tokenizer: Any, ends: Sequence[int]) -> Callable[[str, bool], list[int]]:
+    """What stands between an answer and the next, as the chat template writes it: see `turns.Follow`."""
+    template, mark = chat.template_for(tokenizer, params.chat_template), "an-answer-stood-here"
+
+    def tokens(says: str, ended: bool) -> list[int]:
+        turns = [("user", "?"), ("assistant", mark), ("user", says)]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        text = tokenizer.apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        ids = tokenizer(text.rpartition(mark)[2], add_special_tokens=False).input_ids
+        return list(ids[1:] if ended and ids[:1] and ids[0] in ends else ids)  # the answer has its end token already
+
+    return tokens
+
+
 def longest_answer(params: Any) -> int:
     """Tokens of the longest answer: no more than either limit that there is."""
     return min(params.rl_max_new_tokens, params.max_completion_length or params.rl_max_new_tokens)
@@ -142,12 +158,17 @@ def prepare(params: Any, run: ActiveRun, splits: Any, form: Prompts, tokenizer: 
 
 
 def judged(
-    reward: rewards.Combined, form: Prompts, rows: Mapping[str, Sequence[Any]], texts: Sequence[str]
+    reward: rewards.Combined,
+    form: Prompts,
+    rows: Mapping[str, Sequence[Any]],
+    texts: Sequence[str],
+    known: Mapping[str, list[float | None]] | None = None,
 ) -> tuple[list[float | None], dict[str, list[float | None]]]:
     """What each text is worth as an answer to its row, and by which reward.
 
     Args:
         rows: column to values.
+        known: what some rewards have said already, by their name.
     """
     questions = [asked(form, dict(zip(rows, values, strict=True))) for values in zip(*rows.values(), strict=True)]
     # as TRL has it: a chat is answered by a message, a text by a text
@@ -156,7 +177,7 @@ def judged(
         for prompt, text in zip(questions, texts, strict=True)
     ]
     columns = {name: list(values) for name, values in rows.items() if name not in ("prompt_ids", "prompt")}
-    parts = reward.parts(questions, said, **columns)
+    parts = reward.parts(questions, said, known=known, **columns)
     total = reward.total(parts)
     if total and all(value is None for value in total):
         names = ", ".join(reward.rewards)

@@ -20,11 +20,13 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _steps
 from nbtrain.trainers._news import Told
 from nbtrain.trainers._samples import _ends
-from nbtrain.trainers.llm import _language, _reference, _reinforced, _ways
+from nbtrain.trainers.llm import _language, _reference, _reinforced, _ways, sft
 from nbtrain.trainers.llm._language import Tokens, opened, usage
-from nbtrain.trainers.llm._learner import Learner, in_order
+from nbtrain.trainers.llm._learner import Learner, Table, in_order
 from nbtrain.trainers.llm._reinforced import is_rewarded, judged, longest_answer, prepare, recognise
 from nbtrain.trainers.llm.sft import predict
+from nbtrain.trainers.rl import environments
+from nbtrain.trainers.rl.rewards import Combined
 from nbtrain.trainers.rl.rollouts import Drawing, chunks
 
 __all__ = ["PPO", "check", "opened", "predict", "train", "usage"]
@@ -86,6 +88,20 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     return fit(params, run, tokens, tokenizer, functools.partial(judged, reward, form[0]))
 
 
+def _table(params: Any, tokenizer: Any, ends: Sequence[int], reward: Combined) -> Table | None:
+    """Where the environment is played, None where there is none."""
+    if not params.rl_env_module:
+        return None
+    *_, (name, weight) = zip(reward.rewards, reward.weights, strict=True)
+
+    def first(environment: Any, row: Mapping[str, Any]) -> Sequence[int]:
+        asked = environments.asked(environment, row, None)
+        return row["prompt_ids"] if asked is None else sft.prompt(params, tokenizer, asked).ids
+
+    following = _reinforced.follow(params, tokenizer, ends)
+    return Table(_reinforced.environment(params), first, following, name, weight, _language._longest(params))
+
+
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged."""
     return _language.check(params, cache, recognise)
@@ -105,11 +121,12 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any, judge: Any)
     precision = load.precision(params, device, size=load.parameter_counts(policy)["parameters"])
     half = torch.bfloat16 if precision.bf16 else torch.float16 if precision.fp16 else None
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    ends = tuple(_ends(policy, tokenizer) or ())
     drawing = Drawing(
-        longest_answer(params), params.rl_temperature, params.rl_top_k, params.rl_top_p,
-        ends=tuple(_ends(policy, tokenizer) or ()), pad=pad,
-    )  # fmt: skip
-    learner = Learner(params, policy, beside, tokenizer, drawing, judge, half=half)
+        longest_answer(params), params.rl_temperature, params.rl_top_k, params.rl_top_p, ends=ends, pad=pad
+    )
+    table = _table(params, tokenizer, ends, judge.args[0])
+    learner = Learner(params, policy, beside, tokenizer, drawing, judge, half=half, table=table)
     run.stage("preparing")
     values = _rounds(params, run, tokens, learner, device, precision)
     run.stage("saving the model")
@@ -144,9 +161,9 @@ def _rounds(
         {"optimizer": optimizer, "schedule": course, "scaler": scaler, "penalty": learner.penalty},
         functools.partial(_describe, learner) if not params.peft else None,
     )
-    told = Told(
-        _facts(params, tokens, learner, device, precision), _take(params, run, tokens, learner), "reward", "reward"
-    )
+    samples = _reference.Samples(params, run, learner.policy, learner.beside, learner.tokenizer, tokens.prompts)
+    take = _reinforced.valued(params, tokens, samples, learner.judge)
+    told = Told(_facts(params, tokens, learner, device, precision), take, "reward", "reward")
     evaluate = functools.partial(_evaluated, params, run, tokens.valid, learner) if tokens.valid is not None else None
     steps = _steps.Steps(params, run, settings, parts, told, epoch_steps=epoch_steps, evaluate=evaluate)
 
@@ -184,30 +201,6 @@ def _evaluated(params: Any, run: ActiveRun, rows: Any, learner: Learner) -> dict
         if run.stop_asked():
             break
     return totals
-
-
-def _take(params: Any, run: ActiveRun, tokens: Tokens, learner: Learner) -> Any:
-    """What the policy writes beside the reference, and what either is worth where the row is known."""
-    samples = _reference.Samples(params, run, learner.policy, learner.beside, learner.tokenizer, tokens.prompts)
-    known = tokens.valid if tokens.valid is not None else tokens.train
-    rows = known[: len(tokens.prompts)] if not params.sample_prompts else None
-
-    def worth(texts: Sequence[str]) -> list[str]:
-        total, _ = learner.judge(rows, texts)
-        return ["" if value is None else f"{value:.3f}" for value in total]
-
-    def take(step: int) -> tuple[Mapping[str, Any], ...]:
-        found = samples(step)
-        if rows is None or run.stop_asked():
-            return found
-        own, other = worth([each["output"] for each in found]), worth([each["reference"] for each in found])
-        return tuple(
-            {"prompt": each["prompt"], "output": each["output"], "reward": one, "reference": each["reference"],
-             "reference reward": two}
-            for each, one, two in zip(found, own, other, strict=True)
-        )  # fmt: skip
-
-    return take
 
 
 def _facts(params: Any, tokens: Tokens, learner: Learner, device: Any, precision: Any) -> dict[str, Any]:

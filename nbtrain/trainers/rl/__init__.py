@@ -6,7 +6,7 @@
 - `divergence`: how far a policy is from its reference: estimators, and controllers of the penalty
 - `losses`: the clipped losses of policy and value
 - `value`: the value head
-- `rollouts`: what a policy writes, with the log-probabilities it was written with
+- `rollouts`: what a policy writes, with the log-probabilities it was written with; `turns`: a policy in an environment
 
 Source: Schulman et al. 2017, arXiv:1707.06347; Ouyang et al. 2022, arXiv:2203.02155
 """

@@ -1,14 +1,11 @@
-"""PPO: TRL's numbers, a policy that learns, runs that resume, models with an adapter, and what is refused."""
+"""PPO: a policy that learns, runs that resume, models with an adapter, games, and what is refused."""
 
-import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from nbtrain import fit, trainers
 from nbtrain.errors import DataError, ParamError
@@ -17,12 +14,8 @@ from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
-from nbtrain.trainers.llm import ppo
-from nbtrain.trainers.llm._learner import Judged, Learner, without_dropout
-from nbtrain.trainers.rl import rollouts
-from nbtrain.trainers.rl.rollouts import Drawing, Rollout
+from nbtrain.trainers.llm import _reinforced, ppo
 
-ORACLE = json.loads((Path(__file__).parents[2] / "data_files" / "ppo_oracle.json").read_text())
 QUESTIONS = ["What is the sea?", "Name a colour.", "Who made bread?", "Why does it rain?", "What is a town?"]
 ROWS = [{"prompt": f"{question} ({number})", "answer": str(number)} for number in range(5) for question in QUESTIONS]
 SHORT = {
@@ -80,85 +73,6 @@ def same(one, other):
     return one.weights.keys() == other.weights.keys() and all(
         torch.equal(one.weights[name], other.weights[name]) for name in one.weights
     )
-
-
-# the numbers
-
-
-def fill(module, shift):
-    """As scripts/ppo_oracle.py fills its models."""
-    with torch.no_grad():
-        for place, weight in enumerate(module.parameters()):
-            numbers = torch.arange(weight.numel(), dtype=torch.float64) * 0.7391 + place * 1.37 + shift
-            weight.copy_((numbers.sin() * 0.25).reshape(weight.shape) + (1.0 if weight.dim() == 1 else 0.0))
-    return module
-
-
-@pytest.fixture(scope="module")
-def update():
-    """One step on the oracle's models, prompts and answers: what was found on the way, and the weights after it."""
-    given, figures = ORACLE["inputs"], ORACLE["whole"]
-    settings = given["settings"]
-    policy = fill(LlamaForCausalLM(LlamaConfig(**given["shape"])), 0.1)
-    reference = fill(LlamaForCausalLM(LlamaConfig(**given["shape"])), 0.13)
-    params = trainers.load("llm").Params(
-        trainer="ppo", rl_reward_fn="length", rl_gamma=settings["gamma"], rl_gae_lambda=settings["lam"],
-        rl_kl_coef=settings["kl_coef"], rl_clip_range=settings["cliprange"], rl_mini_batch_size=4,
-        rl_value_clip_range=settings["cliprange_value"], rl_value_loss_coef=settings["vf_coef"],
-        rl_num_ppo_epochs=given["passes"],
-    )  # fmt: skip
-    drawing = Drawing(5)
-    learner = Learner(params, policy, reference, None, drawing, None)
-    fill(learner.head, 0.3)
-    learner.head.bias.data.zero_()
-    ids = torch.cat((torch.tensor(given["prompts"]), torch.tensor(given["answers"]["whole"])), 1)
-    written = Rollout(ids, torch.ones_like(ids), 4, torch.ones(4, 5), torch.zeros(4, dtype=torch.bool))
-    rollout = rollouts.referred(rollouts.scored(written, policy, learner.head, drawing), reference, drawing)
-    optimizer = torch.optim.SGD([*policy.parameters(), *learner.head.parameters()], lr=given["rate"])
-
-    def move():
-        optimizer.step()
-        optimizer.zero_grad()
-        return 0.0
-
-    scores = torch.tensor(figures["scores"])
-    told = learner.learn(Judged(rollout, [], scores, {}, torch.ones(4)), move)
-    return SimpleNamespace(rollout=rollout, told=told, policy=policy, head=learner.head, figures=figures)
-
-
-def test_a_rollout_has_the_probabilities_and_values_of_trl(update):
-    for name, found in (("logprobs", "logprobs"), ("ref_logprobs", "reference"), ("values", "values")):
-        expected = torch.tensor(update.figures[name])
-        assert torch.allclose(getattr(update.rollout, found), expected, atol=1e-5), name
-
-
-def test_the_losses_of_all_passes_are_those_of_trl(update):
-    for name in ("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction"):
-        expected = [each[name] for each in update.figures["losses"]]
-        assert update.told[name] == pytest.approx(sum(expected) / len(expected), abs=1e-5), name
-    assert update.told["clip_fraction"] > 0.1 and update.told["value_clip_fraction"] > 0.1  # the clips are at work
-
-
-def test_the_weights_after_a_step_are_those_of_trl(update):
-    for name, weight in update.policy.named_parameters():
-        total, squares = update.figures["weights"][name]
-        assert weight.sum().item() == pytest.approx(total, abs=1e-4), name
-        assert weight.square().sum().item() == pytest.approx(squares, rel=1e-5), name
-    assert torch.allclose(update.policy.lm_head.weight[:3], torch.tensor(update.figures["lm_head"]), atol=1e-5)
-    weight, bias = update.figures["score"]
-    assert torch.allclose(update.head.weight[0], torch.tensor(weight), atol=1e-5)
-    assert update.head.bias.item() == pytest.approx(bias[0], abs=1e-5)
-
-
-def test_a_policy_without_dropout_says_the_same_twice():
-    model = LlamaForCausalLM(LlamaConfig(**ORACLE["inputs"]["shape"], attention_dropout=0.5)).train()
-    ids = torch.tensor([[5, 6, 7, 8]])
-    assert not torch.equal(model(ids).logits, model(ids).logits)
-    without_dropout(model)
-    assert torch.equal(model(ids).logits, model(ids).logits)
-
-
-# runs
 
 
 def test_a_policy_learns_what_is_rewarded(trained):
@@ -245,6 +159,29 @@ def test_an_environment_asks_and_judges(trained, tmp_path):
         rl_reward_fn=None, rl_env_module=str(path), rl_env_config='{"most": 3}', max_steps=1, valid_fraction=0
     )
     assert logged(run)[0]["reward"] == 3.0
+
+
+def test_a_game_of_several_turns_is_learnt_from(trained, tmp_path):
+    path = tmp_path / "game.py"
+    path.write_text(
+        "class Twice:\n    def reset(self, row):\n        self.heard = []\n        return 'Say a word.'\n\n"
+        "    def step(self, answer):\n        self.heard.append(answer)\n"
+        "        return (1.0, len(self.heard) == 2, 'And another.')\n"
+    )
+    run = trained(rl_reward_fn=None, rl_env_module=str(path), max_steps=1, valid_fraction=0, rl_max_new_tokens=4)
+    assert logged(run)[0]["reward"] == 2.0 and 2 <= logged(run)[0]["completion_length"] <= 8
+
+
+def test_what_an_environment_says_stands_in_the_chat_as_the_template_writes_it():
+    params, tokenizer = trainers.load("llm").Params(**SHORT), load.saved_tokenizer("tiny")
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "one"},
+                {"role": "user", "content": "more"}]  # fmt: skip
+    whole = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    ends = [tokenizer.eos_token_id]
+    following = _reinforced.follow(params, tokenizer, ends)
+    assert whole.endswith("one" + tokenizer.decode(following("more", False)))
+    ended, cut = following("more", True), following("more", False)
+    assert ended == (cut[1:] if cut[0] in ends else cut)
 
 
 # what is refused
