@@ -304,9 +304,14 @@ def check(
 
 def longest(params: Any, config: Any, processor: Any = None) -> int:
     """Tokens of the longest row: no more than --max-seq-length, nor than the model has places for."""
-    text = config.get_text_config()
-    places = getattr(text, "max_position_embeddings", None) or params.max_seq_length
-    if text.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer"):
-        places -= (text.pad_token_id or 0) + 1  # these count their places from behind that of the padding
     asked = min(params.max_seq_length, getattr(processor, "model_max_length", None) or params.max_seq_length)
-    return int(min(asked, places))
+    return min(asked, places(config) or asked)
+
+
+def places(config: Any) -> int:
+    """Tokens that a model has places for, 0 where it has them for any number."""
+    text = config.get_text_config()
+    count = int(getattr(text, "max_position_embeddings", None) or 0)
+    if text.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer"):
+        count -= (text.pad_token_id or 0) + 1  # these count their places from behind that of the padding
+    return count

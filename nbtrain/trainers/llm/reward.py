@@ -17,7 +17,7 @@ from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder
 from nbtrain.trainers._samples import undisturbed
-from nbtrain.trainers.llm import _language, _preferences, _trl
+from nbtrain.trainers.llm import _language, _preferences, _trl, _ways
 from nbtrain.trainers.llm._language import SHOWN, Tokens
 
 __all__ = ["CANNOT_WRITE", "Reward", "check", "opened", "predict", "train", "usage"]
@@ -46,7 +46,15 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     """Train; the last evaluation's values: loss, accuracy (share of pairs in the right order), margin.
 
     The loss is that of Bradley and Terry, as in Ouyang et al. 2022, arXiv:2203.02155, eq. 1.
+
+    Raises:
+        ModelError: the base is an adapter.
     """
+    if base := adapter_base(load.resolve(params.model), token=params.token):
+        raise ModelError(
+            f"{params.model} is an adapter of {base}, which writes and does not score.",
+            fix="merge it into its base first: train it with --merge-adapter, or nbtrain tools merge-llm-adapter.",
+        )
     texts: list[tuple[str, str, str]] = []
     prepare = partial(_prepare, texts)
     tokens, tokenizer = _language.tokenised(params, run, prepare, _recognise, _preferences.reading)
@@ -66,11 +74,18 @@ def _prepare(texts: list[tuple[str, str, str]], params: Any, run: ActiveRun, spl
     """The pairs in tokens; the texts of those that are shown go into `texts`."""
     form, tokenizer, _ = rest
     template = SEPARATED if tokenizer.chat_template is None and tokenizer.cls_token is not None else None
-    tokens = _preferences.prepare(params, run, splits, *rest, template=template)
+    longest = _longest(params, _config(params, tokenizer))
+    tokens = _preferences.prepare(params, run, splits, form, tokenizer, longest, template=template)
     shown, rows = (tokens.train, splits.train) if tokens.valid is None else (tokens.valid, splits.valid)
     numbers = shown.select(range(min(SHOWN, len(shown))))["row"]
     texts += [tuple(map(_preferences.last, form.pair(rows[number - 1]))) for number in numbers]
     return tokens
+
+
+def _longest(params: Any, config: Any) -> int:
+    """Tokens of the longest row: no more than any limit that was given, or than the model has places for."""
+    asked = min(params.block_size, params.model_max_length)
+    return min(asked, _encoder.places(config) or asked)
 
 
 def _job(params: Any, tokens: Tokens, tokenizer: Any, texts: Sequence[tuple[str, str, str]]) -> _encoder.Job:
@@ -93,25 +108,15 @@ def _job(params: Any, tokens: Tokens, tokenizer: Any, texts: Sequence[tuple[str,
 
 
 def _ready(params: Any, model: Any) -> None:
-    from nbtrain.trainers.llm import _ways
-
     _ways.attend(params, model)
     _trl.without_dropout(model)
 
 
 def _config(params: Any, tokenizer: Any) -> Any:
-    """The base's config, for a scorer.
-
-    Raises:
-        ModelError: the base is an adapter.
-    """
+    """The base's config, for a scorer."""
     from transformers import AutoConfig
 
     place = load.resolve(params.model)
-    if base := adapter_base(place, token=params.token):
-        raise ModelError(
-            f"{params.model} is an adapter of {base}.", fix="merge it into its base first (--merge-adapter)."
-        )
     heads = {at: "reward" if params.num_labels == 1 else f"reward {at + 1}" for at in range(params.num_labels)}
     config = AutoConfig.from_pretrained(place, token=params.token, trust_remote_code=params.trust_remote_code)
     config.id2label, config.label2id = heads, {name: at for at, name in heads.items()}
@@ -210,7 +215,7 @@ def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **sett
     """
     if settings:
         raise ParamError(f"a reward model has no setting {', '.join(sorted(settings))}", why=CANNOT_WRITE)
-    longest = _language.longest(params)
+    longest = _longest(params, model.config)
     ids = [_row_in_tokens(params, tokenizer, row)[:longest] for row in rows]
     pad, scores = tokenizer.pad_token_id, list[float]()
     with undisturbed(model):
