@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ Stroke = list[Point]
 """Points that are joined by a line; where a value is not a number one stroke ends and the next begins."""
 
 BUCKETS = 160  # about four pixels each; with a minimum and a maximum, at most 320 points a series
+_OTHERS = 10  # values in the table beside the curve
 _MEMORY = 0.04  # of the whole length: how far back the smooth line looks
 _NO_LOSS = ("learning_rate", "grad_norm", "epoch", "_per_second", "memory", "tokens")
 
@@ -122,28 +124,35 @@ class Curves:
     loss: Curve = field(default_factory=Curve)
     valid: Curve = field(default_factory=Curve)
     rate: Curve = field(default_factory=Curve)
+    others: dict[str, Curve] = field(default_factory=dict)
     metric: str = "loss"
     _seen: dict[str, tuple[Sequence[Any], int]] = field(default_factory=dict)
 
     def update(self, record: Record) -> Self:
         """Fold what the record has learnt since the last call."""
         self.metric = metric(record)
-        for name, source in (("loss", series(record)), ("rate", "learning_rate")):
-            for step, value in self._news(name, record.series.get(source, [])):
-                getattr(self, name).add(step, value)
-        for row in self._news("valid", record.evaluations):
-            if self.metric in row:
-                self.valid.add(int(row["step"]), row[self.metric])
+        self.loss = self._folded("loss", self.loss, record.series.get(series(record), []))
+        self.rate = self._folded("rate", self.rate, record.series.get("learning_rate", []))
+        for name in others(record):
+            self.others[name] = self._folded(f"other {name}", self.others.get(name, Curve()), record.series[name])
+        self.valid = self._folded("valid", self.valid, record.evaluations, self._of_evaluation)
         return self
 
-    def _news(self, name: str, found: list[Any]) -> list[Any]:
-        """What of `found` is not folded yet; all of it where the run went back to a checkpoint: its lists are new."""
+    def _of_evaluation(self, row: Mapping[str, float]) -> tuple[int, float] | None:
+        return (int(row["step"]), row[self.metric]) if self.metric in row else None
+
+    def _folded(
+        self, name: str, curve: Curve, found: list[Any], point: Callable[[Any], tuple[int, float] | None] = tuple
+    ) -> Curve:
+        """`curve` with what it lacks of `found`; a new one where the run went back, and its lists are new."""
         before, count = self._seen.get(name, ((), 0))
         if before is not found:
-            setattr(self, name, Curve())
-            count = 0
+            curve, count = Curve(), 0
         self._seen[name] = (found, len(found))
-        return found[count:]
+        for each in found[count:]:
+            if made := point(each):
+                curve.add(*made)
+        return curve
 
 
 def metric(record: Record) -> str:
@@ -158,3 +167,10 @@ def series(record: Record) -> str:
     results = [name for name in record.series if not any(part in name for part in _NO_LOSS)]
     wanted = record.started.curve if record.started else "loss"
     return next((name for name in (wanted, "loss", *results) if name in results), "loss")
+
+
+def others(record: Record) -> list[str]:
+    """The results that are logged beside the curve: rewards, margins, a divergence; the first few."""
+    drawn = series(record)
+    results = (name for name in record.series if name != drawn and not any(part in name for part in _NO_LOSS))
+    return list(itertools.islice(results, _OTHERS))

@@ -6,8 +6,10 @@ It has no script. With <svg> and <style> taken out, as GitHub does, every number
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from nbtrain.events import Sampled
@@ -28,6 +30,9 @@ _SAMPLES = 3  # of one event
 _PARTS = 6  # of one sample
 _OLDER = 5  # events
 _NOTICES = 5
+_LARGEST = 30_000  # bytes of a frame; pictures take what room the rest leaves
+_JPEG = b"\xff\xd8\xff"  # how one begins
+_PICTURE = 4_096  # letters of base64 of a sample's picture
 _READ = 10_000  # characters of a text that are looked at; what is shown is far less
 # bytes of HTML, each: with them the largest frame there can be stays under 30 kB
 _NAME, _FACTS, _REASON, _TEXT, _TEXT_OLDER, _NOTICE = 160, 600, 700, 300, 150, 360
@@ -52,19 +57,23 @@ def frame(
     curves = (curves or Curves()).update(record)
     told = summarise(record, status, now, curves)
     # JupyterLab and nbconvert would set what stands between two dollar signs as mathematics, links of its own and all
-    return fill(
+    view = partial(
+        fill,
         '<div class="nbtrain mathjax_ignore tex2jax_ignore"><style>$style</style>'
-        "$header$bar$outcome$tiles$chart$table$samples$notices</div>",
+        "$header$bar$outcome$tiles$chart$others$table$samples$notices</div>",
         style=_STYLE,
         header=_header(told, name),
         bar=_bar(told),
         outcome=_outcome(told),
         tiles=_tiles(told),
         chart=chart(curves, record, told.sentence),
+        others=_others(told),
         table=_table(told),
-        samples=_samples(record),
         notices=_notices(record),
     )
+    plain = view(samples=_samples(record))
+    room = _LARGEST - len(plain.encode())
+    return view(samples=_samples(record, room)) if _pictured(record) else plain
 
 
 def bundle(
@@ -125,6 +134,21 @@ def _tiles(told: Summary) -> Markup:
     return fill('<table class="tiles"><tr>$names</tr><tr>$values</tr></table>', names=names, values=values)
 
 
+def _others(told: Summary) -> Markup:
+    """What is logged beside the curve, each in a row; its course is said by the two figures, too."""
+    if not told.others:
+        return Markup()
+    rows = join(
+        fill(
+            '<tr><th scope="row">$name</th><td>$first</td><td>$last</td><td aria-hidden="true">$course</td></tr>',
+            name=name, first=first, last=last, course=course,
+        )
+        for name, first, last, course in told.others
+    )  # fmt: skip
+    head = fill('<tr><th scope="col">value</th><th scope="col">first</th><th scope="col">now</th><td></td></tr>')
+    return fill('<table class="values"><thead>$head</thead><tbody>$rows</tbody></table>', head=head, rows=rows)
+
+
 def _table(told: Summary) -> Markup:
     if not told.rows:
         return Markup()
@@ -142,14 +166,25 @@ def _table(told: Summary) -> Markup:
     )
 
 
-def _samples(record: Record) -> Markup:
-    """The newest samples, each beside what the model wrote before training; older ones folded away."""
+def _samples(record: Record, room: int = 0) -> Markup:
+    """The newest samples, each beside what the model wrote before training; older ones folded away.
+
+    Args:
+        room: bytes that their pictures may take together.
+    """
     if not record.samples:
         return Markup()
     newest, *older = reversed(record.samples)
     base = next((event for event in record.samples if event.label == "base"), newest)
     first = {str(sample.get("prompt", "")): sample.get("output", "") for sample in base.samples if base is not newest}
-    shown = join(_sample(sample, newest, first) for sample in newest.samples[:_SAMPLES])
+    pieces = []
+    for sample in newest.samples[:_SAMPLES]:
+        said, picture = _sample(sample, newest, first), _picture(sample)
+        beside = fill('<div class="pictured">$picture$said</div>', picture=picture, said=said)
+        pictured = bool(picture) and (added := len(beside.encode()) - len(said.encode())) <= room
+        room -= added if pictured else 0
+        pieces.append(beside if pictured else said)
+    shown = join(pieces)
     parts = [fill("<h4>Samples at $when</h4>$shown", when=_when(newest), shown=shown)]
     if len(newest.samples) > _SAMPLES:
         left = len(newest.samples) - _SAMPLES
@@ -163,13 +198,33 @@ def _samples(record: Record) -> Markup:
 def _sample(sample: Mapping[str, Any], event: Sampled, first: Mapping[str, Any]) -> Markup:
     prompt = str(sample.get("prompt", ""))
     rows: list[tuple[str, Any]] = []
-    for name, value in list(sample.items())[:_PARTS]:
+    parts = [(name, value) for name, value in sample.items() if name not in ("picture", "alt")]
+    for name, value in parts[:_PARTS]:
         if name == "output":
             rows += [("before", first[prompt])] if prompt in first else []
             rows.append(("before" if event.label == "base" else "now", value))
         elif value not in (None, ""):
             rows.append((words(name), value))
     return _said((name, clip(_dense(value), _TEXT)) for name, value in rows)
+
+
+def _pictured(record: Record) -> bool:
+    return bool(record.samples) and any("picture" in sample for sample in record.samples[-1].samples)
+
+
+def _picture(sample: Mapping[str, Any]) -> Markup:
+    """The picture of a sample, a JPEG in base64; nothing where it is something else."""
+    letters = sample.get("picture")
+    if not isinstance(letters, str) or not 0 < len(letters) <= _PICTURE:
+        return Markup()
+    try:
+        data = base64.b64decode(letters, validate=True)
+    except binascii.Error:
+        return Markup()
+    if not data.startswith(_JPEG):
+        return Markup()
+    alt = clip(sample.get("alt") or "a picture", _NAME)
+    return fill('<img src="data:image/jpeg;base64,$letters" alt="$alt"/>', letters=letters, alt=alt)
 
 
 def _older(event: Sampled) -> Markup:

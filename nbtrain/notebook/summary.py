@@ -16,6 +16,7 @@ from nbtrain.runs.status import ENDED, Status
 ROWS = 8  # of the last evaluations
 _COLUMNS = 6  # values of an evaluation; a page is not wider
 _FACTS, _TILES = 10, 8
+_COURSE = 24  # letters of a sparkline
 _FEW_STEPS = 3  # before so many, the time left is a guess
 
 
@@ -25,7 +26,7 @@ class Summary:
 
     kind: room and method. stage: what it does just now, where that is not plain training. done: 0 to 1, or None.
     tiles: the figures to see first, (name, value). head, rows: a table. outcome: how it ended, (name, text).
-    sentence: what the curve did.
+    others: what else is logged, (name, first, last, course). sentence: what the curve did.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Summary:
     tiles: list[tuple[str, str]]
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
+    others: list[tuple[str, ...]]
     outcome: list[tuple[str, str]]
     sentence: str
 
@@ -45,7 +47,7 @@ def summarise(record: Record, status: Status | None, now: float | None, curves: 
     """All that is known of the run. status: None where only the journal is at hand. now: seconds since 1970."""
     started, state = record.started, _state(record, status)
     total = record.total_steps
-    head, rows = _evaluations(record) if record.evaluations else _last_values(record)
+    head, rows = _evaluations(record) if record.evaluations else _last_values(record, curves)
     ended = state in ENDED
     return Summary(
         name=line(started.name if started else "", 80),
@@ -59,6 +61,7 @@ def summarise(record: Record, status: Status | None, now: float | None, curves: 
         tiles=list(_tiles(record, state, (record.last_time if ended else now or time.time()) or 0.0, curves))[:_TILES],
         head=head,
         rows=rows,
+        others=list(_others(curves)),
         outcome=_outcome(record, state, status),
         sentence=_sentence(record, curves),
     )
@@ -141,10 +144,16 @@ def _evaluations(record: Record) -> tuple[tuple[str, ...], list[tuple[str, ...]]
     return ("step", f"training {words(series(record))}", f"validation {words(chosen)}", *others, ""), rows
 
 
-def _last_values(record: Record) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    rows = [
-        (words(name), number(points[0][1]), number(points[-1][1])) for name, points in record.series.items() if points
-    ]
+def _others(curves: Curves) -> Iterator[tuple[str, ...]]:
+    for name, curve in curves.others.items():
+        points = [point for stroke in curve.smooth() for point in stroke]
+        if points:
+            yield words(name), number(points[0][1]), number(points[-1][1]), sparkline(curve, _COURSE)
+
+
+def _last_values(record: Record, curves: Curves) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    named = {name: points for name, points in record.series.items() if points and name not in curves.others}
+    rows = [(words(name), number(points[0][1]), number(points[-1][1])) for name, points in named.items()]
     return ("value", "first", "last"), rows[:ROWS]
 
 

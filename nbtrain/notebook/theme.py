@@ -43,6 +43,7 @@ STYLE = (
     ".nbtrain.nbtrain .said th,.nbtrain.nbtrain .said td{text-align:left;padding:1px 12px 1px 0}"
     ".nbtrain.nbtrain .said th{width:96px}"
     ".nbtrain.nbtrain .said td{white-space:pre-wrap;overflow-wrap:anywhere}"
+    ".nbtrain .pictured{display:flex;gap:12px;align-items:flex-start}.nbtrain .pictured img{margin:6px 0;flex:none}"
     ".nbtrain .end{border-left:3px solid var(--train);padding-left:12px;margin:8px 0}"
     ".nbtrain .end.failed{border-color:var(--bad)}.nbtrain .end.stopped{border-color:var(--valid)}"
     ".nbtrain h4{font-size:13px;font-weight:600;margin:12px 0 2px}"

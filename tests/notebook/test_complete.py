@@ -5,9 +5,11 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 import nbtrain
+from nbtrain import trainers
 from nbtrain.notebook.complete import suggest
 from nbtrain.runs import folder
 
+METHODS = list(trainers.load("llm").Params.options()["trainer"].choices)
 NAMES = {"train_df": [{"body": "x", "two words": "y"}], "number": 3, "_hidden": [{"a": 1}]}
 
 
@@ -30,7 +32,7 @@ def test_nothing_is_said_where_our_magic_is_not_written(text):
 
 @pytest.mark.parametrize("start", ["%autotrain ", "run = %autotrain ", "x = 1\n%autotrain ", "%%autotrain "])
 def test_rooms_and_verbs_are_offered_first(start):
-    assert texts(start)[:3] == ["llm", "check", "runs"]
+    assert texts(start)[: len(trainers.names()) + 2] == [*trainers.names(), "check", "runs"]
     assert texts(start + "l") == ["llm"]
     assert texts(start + "check ") == ["llm"]
 
@@ -53,7 +55,7 @@ def test_only_what_the_method_reads_is_offered():
 
 
 def test_values_are_offered_after_a_flag_and_behind_an_equals_sign():
-    assert texts("%autotrain llm --trainer ") == ["default", "generic", "sft"]
+    assert texts("%autotrain llm --trainer ") == METHODS
     assert texts("%autotrain llm --trainer=s") == ["sft"]
     assert texts("%autotrain llm --preview-trainer s") == ["sft"]
     assert texts("%autotrain llm --lr ") == []
@@ -106,8 +108,6 @@ def test_files_models_and_runs_are_offered(place):
 
 
 def test_run_ids_are_offered_newest_first():
-    from nbtrain import trainers
-
     for name in ("first", "second"):
         folder.write_params(folder.claim(name, "llm", "sft"), trainers.load("llm").Params(trainer="sft"))
     for verb in ("show", "attach", "stop", "resume", "export", "why"):
@@ -118,7 +118,6 @@ def test_run_ids_are_offered_newest_first():
 
 
 def test_a_run_in_a_variable_is_offered_as_a_model():
-    from nbtrain import trainers
     from nbtrain.run import Run
 
     made = folder.claim("first", "llm", "sft")
@@ -129,7 +128,7 @@ def test_a_run_in_a_variable_is_offered_as_a_model():
 def test_keys_of_a_cell_that_are_not_there_yet_are_offered():
     assert texts("%%autotrain llm\ntrai") == ["trainer = ", "train_split = "]
     assert texts('%%autotrain llm\ntrainer = "sft"\ntrai') == ["train_split = "]
-    assert texts("%%autotrain llm\ntrainer = ") == ['"default"', '"generic"', '"sft"']
+    assert texts("%%autotrain llm\ntrainer = ") == [f'"{method}"' for method in METHODS]
     assert texts("%%autotrain llm\npeft = ") == ["True", "False"]
     assert texts("%%autotrain runs\ntrai") is None
 
