@@ -126,8 +126,8 @@ def longest_answer(params: Any) -> int:
 
 def recognise(params: Any, splits: Any) -> Prompts:
     """The form of the prompts."""
-    flags = ("prompt_text_column", "text_column")
-    given = [getattr(params, name) for name in flags if name in params.given() and getattr(params, name)]
+    named = {"prompt_text_column": params.prompt_text_column, "text_column": params.text_column}
+    given = [column for flag, column in named.items() if flag in params.given() and column]
     return prompts.recognise(splits.train, params.column_mapping, {"prompt": given[0]} if given else None)
 
 
