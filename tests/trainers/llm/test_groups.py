@@ -133,9 +133,11 @@ def test_each_loss_is_trls(rewarded, loss):
 
 
 def test_truncated_answers_can_be_left_out(rewarded):
-    run = rewarded(**(BRIEF | {"rl_max_new_tokens": 1}), rl_mask_truncated_completions=True)
+    run = rewarded(**(BRIEF | {"rl_max_new_tokens": 1, "rl_kl_coef": 0.0}), rl_mask_truncated_completions=True)
     assert run.logged[0]["completions/clipped_ratio"] > 0.9
     assert run.logged[0]["grad_norm"] == pytest.approx(0, abs=1e-6)
+    assert "kl" not in run.logged[0]
+    assert all("reference" not in sample for sample in run.samples[-1])
 
 
 # what is refused, and what is put right
