@@ -120,7 +120,7 @@ def publish(model: Any, tokenizer: Any) -> None:
 
     model.to(torch.bfloat16).save_pretrained(HOME)
     tokenizer.save_pretrained(HOME)
-    for file in HOME.iterdir():
+    for file in HOME.iterdir():  # README.md beside them is written by hand
         file.chmod(0o644)  # safetensors makes files that only their owner reads
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbtrain.data.arrows import refuse_twins
+from nbtrain.data.conll import read_conll, read_conllu
 from nbtrain.data.decoding import Numbered, Unreadable, open_text
 from nbtrain.data.json_rows import read_json, read_lines
 from nbtrain.errors import DataError, MissingExtra
@@ -150,6 +151,10 @@ FORMATS = {
     ".tsv": Format("row", read_tsv),
     ".xlsx": Format("row", read_sheet),
     ".txt": Format("document", read_text),
+    ".conll": Format("sentence", read_conll),
+    ".iob": Format("sentence", read_conll),
+    ".bio": Format("sentence", read_conll),
+    ".conllu": Format("sentence", read_conllu),
     ".parquet": Format("row", read_parquet),
     ".arrow": Format("row", read_arrow),
     ".feather": Format("row", read_arrow),

@@ -96,6 +96,20 @@ def refuse_empty_tokenizer(tokenizer: Any, model: str) -> None:
         raise no_tokenizer(model, "its vocabulary is empty")
 
 
+def refuse_without_places(tokenizer: Any, model: str) -> None:
+    """The tokenizers written in Python do not tell which characters or words a token stands for.
+
+    Raises:
+        ModelError: it is one of them.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"The tokenizer of {model} does not tell where in a text its tokens stand.",
+            why="what the model says of a token could not be found again in the text.",
+            fix="choose a model with a fast tokenizer (tokenizer.json).",
+        )
+
+
 def no_tokenizer(model: str, why: str) -> ModelError:
     """The error for a model without the files of a tokenizer."""
     fix = "save the tokenizer into the model's folder: AutoTokenizer.from_pretrained(ORIGINAL).save_pretrained(FOLDER)"

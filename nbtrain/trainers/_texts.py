@@ -169,10 +169,10 @@ def as_texts(params: Any, row: Any) -> Texts:
     return Texts(*sides)
 
 
-def opened(params: Any, path: str) -> tuple[Any, Any]:
+def opened(params: Any, path: str, auto: str = AUTO) -> tuple[Any, Any]:
     """The saved model, on the device that a run would use, and its tokenizer."""
     trusted = params.trust_remote_code
-    model = load.saved_headed(AUTO, path, trust_remote_code=trusted).to(load.device().kind)
+    model = load.saved_headed(auto, path, trust_remote_code=trusted).to(load.device().kind)
     return model, load.saved_tokenizer(path, trust_remote_code=trusted)
 
 

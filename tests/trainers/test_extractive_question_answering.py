@@ -13,6 +13,7 @@ from nbtrain import trainers
 from nbtrain.data import sources
 from nbtrain.errors import DataError, ParamError
 from nbtrain.run import all_runs, train_here
+from nbtrain.trainers import _texts
 from nbtrain.trainers import extractive_question_answering as room
 from nbtrain.trainers.extractive_question_answering import _answers
 
@@ -174,7 +175,7 @@ def test_the_losses_are_those_of_a_plain_script(in_room, rows):
     data = rows(96)
     given = {**SHORT, "max_seq_length": 128, "data_path": data, "valid_fraction": 0, "max_steps": 20}
     ours = in_room(NAME, **given)
-    place = str(room.TINY)
+    place = str(_texts.TINY_TEXT)
     tokenizer = AutoTokenizer.from_pretrained(place)
     features = [plain_features(tokenizer, json.loads(line)) for line in Path(data).read_text().splitlines()]
     set_seed(42)

@@ -17,24 +17,21 @@ from pydantic import model_validator
 
 from nbtrain.data import read, spans
 from nbtrain.data.forms import text
-from nbtrain.errors import DataError, ModelError
+from nbtrain.errors import DataError
 from nbtrain.evaluate import figures
 from nbtrain.evaluate.spans import Found
 from nbtrain.evaluate.text import token_f1
-from nbtrain.models import load
-from nbtrain.models.pretrained import open_tokenizer
+from nbtrain.models import faults
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder
+from nbtrain.trainers import _encoder, _texts
 from nbtrain.trainers.extractive_question_answering import _answers
 from nbtrain.trainers.extractive_question_answering._answers import Asked, Rule
 
 AUTO = "AutoModelForQuestionAnswering"
-TINY = load.TINY.parent / "text"
-RECOMMENDED = "google-bert/bert-base-uncased"
 SHOWN = 3  # questions that are asked again and again
 LISTED = 20  # wrong answers in the report
 _AT_ONCE = 16  # windows that `predict` gives the model
@@ -77,16 +74,13 @@ Params = ExtractiveQuestionAnsweringParams
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
     """Train; the last evaluation's values, or the best one's, and the totals."""
-    from transformers import AutoConfig
-
     _encoder.begin(params)
     run.stage("reading the data")
     splits = read.read(params, run.folder.data)
     form = _form(params, splits)
     splits = _encoder.judged(params, run, splits, form)
-    place = _encoder.place(params, TINY, run, better=RECOMMENDED)
-    config = AutoConfig.from_pretrained(place, token=params.token, trust_remote_code=params.trust_remote_code)
-    tokenizer = _tokenizer(params, place)
+    tokenizer, config = _texts.processor(params, run)
+    faults.refuse_without_places(tokenizer, params.model)
     run.stage("tokenising")
     how = _windows(params, config, tokenizer)
     rows, held = (part and _answers.windows(part, form, tokenizer, how) for part in (splits.train, splits.valid))
@@ -106,7 +100,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         show=partial(_answers.show, asked, rule, SHOWN),
         metric="f1",
         task="QUESTION_ANS",
-        tiny=TINY,
+        tiny=_texts.TINY_TEXT,
         processor=tokenizer,
         rows=_answers.scores,
         conclude=partial(_conclude, run, asked, rule),
@@ -122,8 +116,7 @@ def check(params: Any, cache: Path) -> list[str]:
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:
     """The saved model, on the device that a run would use, and its tokenizer."""
-    model = load.saved_headed(AUTO, path, trust_remote_code=params.trust_remote_code)
-    return model.to(load.device().kind), load.saved_tokenizer(path, trust_remote_code=params.trust_remote_code)
+    return _texts.opened(params, path, AUTO)
 
 
 def predict(
@@ -189,22 +182,6 @@ def _form(params: Any, splits: read.Splits) -> spans.Form:
     flags = {"context": "text_column", "question": "question_column", "answers": "answer_column"}
     named = {role: getattr(params, flag) for role, flag in flags.items() if flag in params.given()}
     return spans.recognise(splits.train, params.column_mapping, named)
-
-
-def _tokenizer(params: Any, place: str) -> Any:
-    """The tokenizer of the model.
-
-    Raises:
-        ModelError: it is of the kind that cannot tell which characters a token stands for.
-    """
-    tokenizer = open_tokenizer(place, token=params.token, trust_remote_code=params.trust_remote_code)
-    if not tokenizer.is_fast:
-        raise ModelError(
-            f"The tokenizer of {params.model} does not tell where in the text its tokens stand.",
-            why="an answer could not be found again in the text.",
-            fix="choose a model with a fast tokenizer (tokenizer.json).",
-        )
-    return tokenizer
 
 
 def _windows(params: Any, config: Any, tokenizer: Any) -> spans.Windows:

@@ -80,7 +80,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     form = _form(params, splits)
     splits = _encoder.judged(params, run, splits, form)
     place = _encoder.place(params, TINY, run, better=RECOMMENDED)
-    config, tokenizer = _config(params, place), _tokens.tokenizer(params, place)
+    tokenizer, config = _tokens.tokenizer(params, place), _config(params, place)
     run.stage("tokenising")
     longest = _tokens.limits(params, config)
     how = {"prefix": params.source_prefix, "longest": longest, "warn": run.warn}
