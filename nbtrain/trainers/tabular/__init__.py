@@ -1,0 +1,154 @@
+"""Tables: classes or numbers predicted from columns, by boosted trees, forests, nets and linear models.
+
+Data: a table with a column (or several) to predict; numbers, categories, dates and texts are told apart
+Result: models in the native formats of their libraries, a preparer of scikit-learn (skops), and recipe.json
+Extra: nbtrain[tabular]
+Source: Chen and Guestrin 2016, arXiv:1603.02754 (XGBoost); Erickson et al. 2020, arXiv:2003.06505 (auto)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from nbtrain.params import Params as Base
+from nbtrain.params import option
+from nbtrain.params.blocks import Basic, Data
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers.tabular import judging, saving, snippet, training
+from nbtrain.trainers.tabular.reading import frame_of
+
+Model = Literal[
+    "auto", "xgboost", "lightgbm", "catboost", "random_forest", "extra_trees", "gradient_boosting", "neural_net",
+    "mlp", "logistic_regression", "linear_regression", "ridge", "lasso", "sgd", "svm", "knn", "decision_tree",
+    "adaboost", "naive_bayes", "tiny",
+]  # fmt: skip
+Metric = Literal[
+    "logloss", "auc", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "average_precision", "brier_loss",
+    "rmse", "mae", "median_error", "r2",
+]  # fmt: skip
+
+
+def _names(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class TabularParams(Basic, Data, Base):
+    """Parameters of `tabular`."""
+
+    model: Model = option(
+        "xgboost",
+        "family of models; auto: compares the families and ends with the best, or a mixture; tiny: a small tree",
+        group="Basic",
+        essential=True,
+    )
+    task: Literal["classification", "regression"] = option(
+        "classification", "predict classes (several targets: labels), or numbers", group="Basic", essential=True
+    )
+    target_columns: str | list[str] = option(
+        ["target"],
+        "what to predict: a column, names with commas, or a list",
+        group="Data",
+        essential=True,
+        aliases=("target_column", "target"),
+    )
+    id_column: str = option("id", "column that names the row; nothing is learnt from it", group="Data")
+    categorical_columns: Annotated[list[str] | None, BeforeValidator(_names)] = option(
+        None, "columns read as categories, whatever their values look like", group="Data"
+    )
+    numerical_columns: Annotated[list[str] | None, BeforeValidator(_names)] = option(
+        None, "columns read as numbers; what is no number in them is missing", group="Data"
+    )
+    num_trials: int = option(
+        10,
+        "settings tried; 1: only those the family begins with",
+        group="Training",
+        unit="trials",
+        ge=1,
+        essential=True,
+    )
+    time_limit: int = option(
+        600, "time for the trials and the last fit", group="Training", unit="seconds", ge=1, essential=True
+    )
+    metric: Metric | None = option(
+        None, "by which trials are compared; none: logloss for classes, rmse for numbers", group="Training"
+    )
+    folds: int | None = option(
+        None,
+        "parts of the cross-validation; none: 5, for large tables 3 or one part set aside",
+        group="Training",
+        unit="parts",
+        ge=2,
+        le=20,
+    )
+    model_params: dict[str, Any] | None = option(
+        None, 'settings of the model by its library\'s names, as JSON; they are not searched: {"max_depth": 4}',
+        group="Model",
+    )  # fmt: skip
+    categorical_imputer: Literal["most_frequent"] | None = option(
+        None, "fill missing categories; none: missing is a category of its own", group="Data"
+    )
+    numerical_imputer: Literal["median", "mean", "most_frequent", "zero"] | None = option(
+        None, "fill missing numbers; none: as the family takes them, else the median", group="Data"
+    )
+    numeric_scaler: Literal["standard", "minmax", "robust", "normal"] | None = option(
+        None,
+        "scale numbers; none: as the family needs it (standard for linear models, nets and neighbours)",
+        group="Data",
+    )
+    token: str | None = option(
+        None,
+        "hub token; read from the environment or the hub login by default, never written",
+        group="Hub",
+        secret=True,
+    )
+
+
+Params = TabularParams
+
+
+def train(params: Any, run: ActiveRun) -> dict[str, float]:
+    """Search for the best settings, fit and save; the values on held-out rows, and the totals."""
+    return training.train(params, run)
+
+
+def check(params: Any, cache: Path) -> list[str]:
+    """The table read and judged, for a screen."""
+    judged = judging.judge(params, cache)
+    families, told = training.chosen(params, judged)
+    return [*judged.lines(), f"To be tried: {', '.join(family.name for family in families)}.", *told]
+
+
+def opened(params: Any, path: str) -> tuple[saving.Predictor, None]:
+    """The saved model, with all that it needs to take rows as they are."""
+    return saving.opened(Path(path)), None
+
+
+def predict(
+    params: Any, model: saving.Predictor, processor: None, rows: Sequence[Any], *, probabilities: bool = False
+) -> list[Any]:
+    """What the model says to each row.
+
+    Args:
+        rows: dicts, one a row; or frames and paths of files, each of which gives a list.
+        probabilities: for classes, a dict of class to probability instead of the likeliest class.
+
+    Raises:
+        DataError: a row lacks a column.
+    """
+    if all(isinstance(row, Mapping) for row in rows):
+        return _said(model, list(rows), probabilities) if rows else []
+    return [_said(model, row, probabilities) for row in rows]
+
+
+def _said(model: saving.Predictor, rows: Any, probabilities: bool) -> list[Any]:
+    found = model.of_rows(frame_of(rows))
+    return model.chances(found) if probabilities and model.goal.classifies else model.said(found)
+
+
+def usage(params: Any, path: Path) -> tuple[str, str]:
+    """The library that opens the saved model, and how, for the card."""
+    return snippet.usage(path)

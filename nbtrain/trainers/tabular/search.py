@@ -1,0 +1,359 @@
+"""Trials within a number and a time: each is cross-validated, told, and kept, so that a search goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbtrain.errors import RunError, TrainingError
+from nbtrain.events import Logged, Saved
+from nbtrain.runs import checkpoints
+from nbtrain.runs.active import ActiveRun
+from nbtrain.runs.record import lower_is_better
+from nbtrain.trainers.tabular import estimators, scoring
+from nbtrain.trainers.tabular.families import Family
+from nbtrain.trainers.tabular.goals import Goal
+from nbtrain.trainers.tabular.views import Views
+
+if TYPE_CHECKING:
+    import numpy
+
+    Array = numpy.ndarray[Any, Any]
+
+_TRIALS, _GUESSES = "trials.json", "held-out.npz"
+_FIRST = 0.5  # share of the time that a lone family's first trial may take, and that auto's first round may
+_LEADERS = 3  # families that auto goes on with after its first round
+_UNPRUNED = 3  # trials of a family before one may be cut short
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learnt from. targets: (rows, targets). folds: (rows to fit to, rows to measure), each an array."""
+
+    goal: Goal
+    views: Views
+    targets: Array
+    folds: Sequence[tuple[Array, Array]]
+    threads: int
+
+    def score(self, metric: str, guesses: Array) -> float:
+        """The mean over the folds; NaN where a row has no guess."""
+        values = [scoring.score(metric, self.goal, self.targets[held], guesses[held]) for _, held in self.folds]
+        return sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The best trial of a family.
+
+    rounds: trees for each target, where the family has such. guesses: (rows, width), each made by a model that had not
+    seen the row; NaN where there is none. seconds: of one fit to all targets.
+    """
+
+    family: Family
+    trial: int
+    score: float
+    settings: dict[str, Any]
+    rounds: tuple[int, ...]
+    guesses: Array
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What the folds gave. whole: all of them were measured."""
+
+    scores: list[float]
+    rounds: tuple[int, ...]
+    guesses: Array
+    seconds: float
+    whole: bool
+
+
+class Search:
+    """The trials of one run.
+
+    Args:
+        families: one, or several to compare.
+        metric: by which one trial is better than another.
+
+    Attributes:
+        best: the best trial of each family that has one.
+        why: how the search ended, in words.
+    """
+
+    def __init__(
+        self, params: Any, run: ActiveRun, material: Material, families: Sequence[Family], metric: str
+    ) -> None:
+        self.params, self.run, self.material, self.metric = params, run, material, metric
+        self.families = list(families)
+        self.best: dict[str, Candidate] = {}
+        self.why = ""
+        self.total = planned(params)
+        self._began = time.monotonic()
+        self._spent = 0.0  # seconds of trials before this process took the run up
+        self.study = _study(params, metric)
+        if run.resume_from is not None:
+            self._take_up(run.resume_from)
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended."""
+        return len(self.study.trials)
+
+    def leader(self) -> Candidate | None:
+        """The best trial of all."""
+        found: Candidate | None = None
+        for candidate in self.best.values():
+            if found is None or scoring.better(self.metric, candidate.score, found.score):
+                found = candidate
+        return found
+
+    def go(self) -> None:
+        """Try until all trials are done, the time is up, or a stop is asked."""
+        number = self.done
+        while number < self.total:
+            if self.run.stop_asked():
+                self.why = self.run.stopped
+                return
+            if self.best and self._left() <= 0:
+                self.why = f"the time is up (--time-limit {self.params.time_limit})"
+                return
+            if not self._try(number):
+                break
+            number += 1
+        self.why = self.run.stopped or (
+            "all trials are done" if number >= self.total else f"the time is up (--time-limit {self.params.time_limit})"
+        )
+
+    def _left(self) -> float:
+        """Seconds for trials: of the time limit, less what the last fits will take."""
+        last = sum(candidate.seconds for candidate in self.best.values())
+        return float(self.params.time_limit) - self._spent - (time.monotonic() - self._began) - last
+
+    def _next(self) -> Family:
+        """Each family once, then the leaders by turns."""
+        tried = [trial.user_attrs["family"] for trial in self.study.trials]
+        fresh = [family for family in self.families if family.name not in tried]
+        if fresh:
+            return fresh[0]
+        ranked = sorted(self.best.values(), key=lambda each: each.score, reverse=not lower_is_better(self.metric))
+        leaders = [candidate.family for candidate in ranked[:_LEADERS]] or self.families[:1]
+        return min(leaders, key=lambda family: tried.count(family.name))
+
+    def _try(self, number: int) -> bool:
+        """One trial; whether it came to its end."""
+        import optuna
+
+        family = self._next()
+        tried = [trial.user_attrs["family"] for trial in self.study.trials]
+        first = family.name not in tried
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # a sampler of its own for each trial: what it draws depends on the trials before, not on who drew them
+            self.study.sampler = optuna.samplers.TPESampler(seed=self.params.seed + number, n_startup_trials=5)
+        space = {name: dial for name, dial in family.space.items() if name not in (self.params.model_params or {})}
+        if first:
+            self.study.enqueue_trial({f"{family.name}.{name}": dial.start for name, dial in space.items()})
+        trial = self.study.ask()
+        trial.set_user_attr("family", family.name)
+        settings = {name: dial.ask(trial, f"{family.name}.{name}") for name, dial in space.items()}
+        settings = {**family.fixed, **settings, **(self.params.model_params or {})}
+        prunable = not first and tried.count(family.name) >= _UNPRUNED
+        try:
+            found = self._over_folds(trial, family, settings, first=first, prunable=prunable)
+        except Exception as error:
+            if len(self.families) == 1 or isinstance(error, (MemoryError, TrainingError)):
+                raise
+            # one family that cannot take this table does not end a comparison
+            self.run.warn(f"{family.name} is left out: {type(error).__name__}: {str(error).strip()[:200]}")
+            self.families = [each for each in self.families if each is not family]
+            return bool(self.families)
+        if found is None:
+            return False
+        self._keep(trial, number, family, settings, found)
+        return True
+
+    def _over_folds(
+        self, trial: Any, family: Family, settings: dict[str, Any], *, first: bool, prunable: bool
+    ) -> _Tried | None:
+        """Cross-validate; None for a trial that was broken off: it is as if it had not been begun."""
+        import numpy
+
+        material, began = self.material, time.monotonic()
+        guesses = numpy.full((len(material.targets), material.goal.width), numpy.nan)
+        scores, rounds = list[float](), list[list[int]]()
+        allowance = self._allowance(first)
+        fits = len(material.folds) * len(material.goal.targets)
+        for place, (rows, held) in enumerate(material.folds):
+            grown = []
+            for at, where in enumerate(material.goal.slices()):
+                until = time.monotonic() + allowance / fits if first else began + allowance
+                fitted = self._fit(family, settings, at, (rows, held), until)
+                guesses[held, where] = fitted.predict(material.views.of(family.view).x[held], where.stop - where.start)
+                grown.append(fitted.rounds or 0)
+            if self.run.stop_asked() or (not first and time.monotonic() >= began + allowance):
+                return None
+            rounds.append(grown)
+            scores.append(scoring.score(self.metric, material.goal, material.targets[held], guesses[held]))
+            trial.report(float(numpy.mean(scores)), place)
+            if prunable and len(scores) < len(material.folds) and trial.should_prune():
+                return _Tried(scores, (), guesses, time.monotonic() - began, whole=False)
+        means = numpy.round(numpy.mean(rounds, axis=0)).astype(int)
+        seconds = (time.monotonic() - began) / len(material.folds)
+        return _Tried(scores, tuple(map(int, means)) if family.rounds else (), guesses, seconds, whole=True)
+
+    def _allowance(self, first: bool) -> float:
+        """Seconds that the next trial may take: a family's first shares with those that wait for theirs."""
+        left = max(self._left(), 1.0)
+        if not first:
+            return left
+        tried = {trial.user_attrs["family"] for trial in self.study.trials}
+        waiting = sum(family.name not in tried for family in self.families)
+        return left * _FIRST if len(self.families) == 1 else left / waiting if waiting else left
+
+    def _fit(
+        self, family: Family, settings: dict[str, Any], at: int, fold: tuple[Array, Array], until: float
+    ) -> estimators.Fitted:
+        """Fit to one target of one fold."""
+        view, (rows, held), targets = self.material.views.of(family.view), fold, self.material.targets[:, at]
+        setting = estimators.Setting(
+            classifies=self.material.goal.classifies,
+            seed=self.params.seed,
+            threads=self.material.threads,
+            categories=view.layout.categories,
+            held=(view.x[held], targets[held]),
+            halt=lambda: self.run.stop_asked() or time.monotonic() >= until,
+        )
+        return estimators.fit(family, settings, view.x[rows], targets[rows], setting)
+
+    def _keep(self, trial: Any, number: int, family: Family, settings: dict[str, Any], found: _Tried) -> None:
+        """Write the trial down, and tell of it."""
+        import optuna
+
+        score = sum(found.scores) / len(found.scores)
+        trial.set_user_attr("settings", settings)
+        trial.set_user_attr("rounds", list(found.rounds))
+        trial.set_user_attr("seconds", round(found.seconds * len(found.scores), 3))
+        values = {"seconds": found.seconds * len(found.scores)}
+        if found.whole and not math.isnan(score):
+            self.study.tell(trial, score)
+            values = {f"cv_{self.metric}": score} | values
+            old = self.best.get(family.name)
+            if old is None or scoring.better(self.metric, score, old.score):
+                parts = (score, settings, found.rounds, found.guesses, found.seconds)
+                self.best[family.name] = Candidate(family, number, *parts)
+        else:
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        leader = self.leader()
+        values |= {"best": leader.score} if leader else {}
+        self._commit(number + 1)
+        self.run.emit(Logged(step=number + 1, values=values))
+        self.run.emit(Saved(step=number + 1, path=f"checkpoints/checkpoint-{number + 1}"))
+
+    def _commit(self, number: int) -> None:
+        import numpy
+
+        checkpoints.room_for(self.run.folder)
+        path = self.run.folder.checkpoints / f"checkpoint-{number}"
+        path.mkdir(parents=True, exist_ok=True)
+        content = [_written(trial) for trial in self.study.trials if trial.state.is_finished()]
+        (path / _TRIALS).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        guesses = {name: candidate.guesses for name, candidate in self.best.items()}
+        numpy.savez(path / _GUESSES, **guesses)
+        checkpoints.commit(path)
+        checkpoints.rotate(self.run.folder, 1)
+
+    def _take_up(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            RunError: its rows are not those of the table as it is now.
+        """
+        import numpy
+
+        content = json.loads((path / _TRIALS).read_text(encoding="utf-8"))
+        with numpy.load(path / _GUESSES) as stored:
+            guesses = {name: stored[name] for name in stored.files}
+        if any(len(each) != len(self.material.targets) for each in guesses.values()):
+            what = "The table has other rows than when the run began: its trials cannot be gone on with."
+            raise RunError(what, where=str(path), fix="Start a new run.")
+        known = {family.name: family for family in self.families}
+        for number, record in enumerate(content):
+            trial = _read(record)
+            self.study.add_trial(trial)
+            about = trial.user_attrs
+            self._spent += about["seconds"]
+            old, family = self.best.get(about["family"]), known[about["family"]]
+            if trial.value is not None and (old is None or scoring.better(self.metric, trial.value, old.score)):
+                seconds = about["seconds"] / len(self.material.folds)
+                self.best[family.name] = Candidate(
+                    family,
+                    number,
+                    trial.value,
+                    about["settings"],
+                    tuple(about["rounds"]),
+                    guesses[family.name],
+                    seconds,
+                )
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """The trials as plain data, for the report."""
+        for number, trial in enumerate(each for each in self.study.trials if each.state.is_finished()):
+            about = trial.user_attrs
+            yield {
+                "trial": number + 1,
+                "family": about["family"],
+                "score": trial.value,
+                "state": trial.state.name.lower(),
+                "seconds": about["seconds"],
+                "settings": about["settings"],
+            }
+
+
+def planned(params: Any) -> int:
+    """Trials of a run."""
+    trials = 1 if params.model == "tiny" else int(params.num_trials)
+    return min(trials, params.max_steps) if params.max_steps > 0 else trials
+
+
+def _study(params: Any, metric: str) -> Any:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = "minimize" if lower_is_better(metric) else "maximize"
+    return optuna.create_study(direction=direction, pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED))
+
+
+def _written(trial: Any) -> dict[str, Any]:
+    """A trial as plain data; numbers come back to the bit."""
+    from optuna.distributions import distribution_to_json
+
+    return {
+        "state": trial.state.name,
+        "value": trial.value,
+        "params": trial.params,
+        "distributions": {name: distribution_to_json(each) for name, each in trial.distributions.items()},
+        "steps": {str(step): value for step, value in trial.intermediate_values.items()},
+        "about": trial.user_attrs,
+    }
+
+
+def _read(record: dict[str, Any]) -> Any:
+    from optuna.distributions import json_to_distribution
+    from optuna.trial import TrialState, create_trial
+
+    return create_trial(
+        state=TrialState[record["state"]],
+        value=record["value"],
+        params=record["params"],
+        distributions={name: json_to_distribution(each) for name, each in record["distributions"].items()},
+        intermediate_values={int(step): value for step, value in record["steps"].items()},
+        user_attrs=record["about"],
+    )
