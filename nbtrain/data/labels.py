@@ -150,15 +150,16 @@ def _parts(value: Any, separator: str, known: Sequence[str]) -> list[str]:
 
 
 def _list(text: str) -> Any:
-    """The list that stands in a text, as JSON or Python write it (or numpy, without commas); else the text."""
+    """The list that stands in a text, as JSON, Python or numpy write it; else the text."""
+    # numpy writes no commas, and Python would join what stands side by side
+    apart = re.sub(r"(?<=['\"])\s+(?=['\"])", ", ", text)
     for read in (json.loads, ast.literal_eval):
         try:
-            found = read(text)
+            found = read(apart)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         return list(found) if isinstance(found, (list, tuple)) else text
-    words = re.findall(r"'([^']*)'|\"([^\"]*)\"", text)
-    return [one or other for one, other in words] or text
+    return text
 
 
 def _name(value: Any, known: Sequence[str]) -> str:

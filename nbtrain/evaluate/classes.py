@@ -54,10 +54,11 @@ def _scored(name: str, average: str) -> Callable[[Answers], float]:
 
 
 def _mcc(answers: Answers) -> float:
-    """Matthews' correlation; of several labels, over all their marks."""
+    """Matthews' correlation; of several labels, over all their marks. 0 where all is one class."""
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(answers.expected.ravel(), answers.predicted.ravel()))
+    sides = answers.expected.ravel(), answers.predicted.ravel()
+    return float(matthews_corrcoef(*sides)) if any((side != sides[0][0]).any() for side in sides) else 0.0
 
 
 def _auc(answers: Answers) -> float:

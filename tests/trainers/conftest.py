@@ -1,5 +1,6 @@
 """Runs on the built-in model, small enough that each takes a second."""
 
+import json
 import random
 from types import SimpleNamespace
 
@@ -112,6 +113,18 @@ def in_room(tmp_path_factory):
         )
 
     return go
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write rows to a file of JSON lines; its path."""
+
+    def write(rows, name="rows"):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(path)
+
+    return write
 
 
 def _listen(run, asked):
