@@ -137,8 +137,8 @@ for at, word in enumerate(words):
 
 
 def _form(params: Any, splits: read.Splits) -> Form:
-    flags = {"tokens": "tokens_column", "tags": "tags_column"}
-    named = {role: getattr(params, flag) for role, flag in flags.items() if flag in params.given()}
+    flags = {"tokens": params.tokens_column, "tags": params.tags_column}
+    named = {role: column for role, column in flags.items() if f"{role}_column" in params.given()}
     return tags.recognise(splits.train, params.column_mapping, named, held_out=splits.valid)
 
 

@@ -179,8 +179,12 @@ print(context[offsets[start][0] : offsets[end][1]])"""
 
 
 def _form(params: Any, splits: read.Splits) -> spans.Form:
-    flags = {"context": "text_column", "question": "question_column", "answers": "answer_column"}
-    named = {role: getattr(params, flag) for role, flag in flags.items() if flag in params.given()}
+    flags = (
+        ("context", "text_column", params.text_column),
+        ("question", "question_column", params.question_column),
+        ("answers", "answer_column", params.answer_column),
+    )
+    named = {role: column for role, flag, column in flags if flag in params.given()}
     return spans.recognise(splits.train, params.column_mapping, named)
 
 

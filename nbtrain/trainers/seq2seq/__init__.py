@@ -164,8 +164,8 @@ print(tokenizer.decode(written[0], skip_special_tokens=True))"""
 
 
 def _form(params: Any, splits: read.Splits) -> targets.Form:
-    flags = {"source": "text_column", "target": "target_column"}
-    named = {role: getattr(params, flag) for role, flag in flags.items() if flag in params.given()}
+    flags = (("source", "text_column", params.text_column), ("target", "target_column", params.target_column))
+    named = {role: column for role, flag, column in flags if flag in params.given()}
     return targets.recognise(splits.train, params.column_mapping, named)
 
 

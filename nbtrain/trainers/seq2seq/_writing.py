@@ -27,7 +27,8 @@ def settle(model: Any, params: Any, tokenizer: Any, longest: int) -> None:
     settings.update(max_new_tokens=longest, max_length=None)
     if (settings.min_length or 0) > longest:
         settings.min_length = 0
-    settings.update(**{name: getattr(params, name) for name in SETTINGS if getattr(params, name) is not None})
+    asked = (params.num_beams, params.length_penalty, params.no_repeat_ngram_size)
+    settings.update(**{name: value for name, value in zip(SETTINGS, asked, strict=True) if value is not None})
     if params.target_language is not None:
         settings.forced_bos_token_id = language_id(tokenizer, params.target_language)
 
