@@ -18,9 +18,9 @@ from nbtrain.models.adapters import QUANTISED
 from nbtrain.models.headed import reopened
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
-from nbtrain.trainers._samples import undisturbed
+from nbtrain.trainers._watched import LOOKED_AT as LOOKED_AT  # rooms that show rows ask how many there are at least
+from nbtrain.trainers._watched import Watched
 
-LOOKED_AT = 64  # rows for samples between two evaluations, and before the first
 COMPARED = 4  # rows that the saved model is asked, too
 SAME = 1e-2  # of the largest output: what merging an adapter and rounding may change
 
@@ -203,50 +203,6 @@ def _fuller(log: Callable[..., None], more: Callable[[], Mapping[str, float]]) -
     return fuller
 
 
-class Watched:
-    """What the model in training says to rows, and what the last evaluation saw."""
-
-    def __init__(self, trainer: Any, run: ActiveRun, job: Job) -> None:
-        self.trainer, self.run, self.job = trainer, run, job
-        self._seen: tuple[int, Found] = (-1, ())
-
-    def evaluate(self, dataloader: Any, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> Any:
-        """transformers' evaluation loop, but one that a stop ends and that keeps what the model said."""
-        from transformers.trainer_utils import EvalLoopOutput
-
-        loss, found = self._through(dataloader)
-        values = {"loss": loss}
-        if not self.run.stop_asked():
-            values |= self.job.measure(found)
-            self._seen = (self.trainer.state.global_step, found)
-        named = {f"{metric_key_prefix}_{name}": float(value) for name, value in values.items()}
-        return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(found))
-
-    def take(self, step: int) -> tuple[Mapping[str, Any], ...]:
-        """Samples of the model as it is after `step` steps."""
-        at, found = self._seen
-        rows = self.job.shown
-        return self.job.show(found if at == step else self.look(rows.select(range(min(LOOKED_AT, len(rows))))))
-
-    def look(self, rows: Any) -> Found:
-        """What the model says to these rows now."""
-        return self._through(self.trainer.get_eval_dataloader(rows))[1]
-
-    def _through(self, dataloader: Any) -> tuple[float, Found]:
-        """(mean loss of a row, what the model says to each)."""
-        total, found = 0.0, list[Any]()
-        with undisturbed(self.trainer.model):
-            for batch in dataloader:
-                batch.pop("tokens", None)
-                loss, outputs = self.trainer.compute_loss(self.trainer.model, batch, return_outputs=True)
-                rows = self.job.rows(outputs, batch)
-                total += float(loss) * len(rows)
-                found += rows
-                if self.run.stop_asked():
-                    break
-        return total / max(len(found), 1), found
-
-
 def _save(params: Any, run: ActiveRun, model: Any, job: Job) -> None:
     reopen = reopened(params, job.auto, job.config, tiny=job.tiny)
 
@@ -269,6 +225,7 @@ def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
     import numpy
     import torch
 
+    precision = load.precision(params, load.device())
     model = load.saved_headed(job.auto, run.folder.model, trust_remote_code=params.trust_remote_code)
     batch = job.collate([job.shown[row] for row in range(len(expected))])
     batch.pop("tokens", None)
@@ -282,7 +239,7 @@ def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
             raise ModelError(
                 f"{run.folder.model}: the saved model gives no numbers.", fix="lower --lr and train again."
             )
-        exact = load.precision(params, load.device()).dtype == torch.float32 and params.quantization not in QUANTISED
+        exact = precision == load.Precision(torch.float32) and params.quantization not in QUANTISED
         if exact and numpy.abs(one - other).max() > SAME * max(1.0, float(numpy.abs(other).max())):
             raise ModelError(f"{run.folder.model}: the saved model says something else than the trained one.")
 
