@@ -3,6 +3,7 @@
 import json
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -218,6 +219,18 @@ def test_a_model_with_language_codes_is_set_to_them():
 
     assert _tokens.language_id(Codes(), "fra_Latn") == 7
     assert _tokens.language_id(Codes(), "xxx") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "found"), [("t5", {}, "fp32"), ("bart", {}, None), ("t5", {"mixed_precision": "bf16"}, "bf16")]
+)
+def test_a_t5_is_not_trained_in_fp16(monkeypatch, kind, given, found):
+    told = []
+    monkeypatch.setattr(load, "device", lambda: load.Device("cuda", torch.float16))
+    run = SimpleNamespace(warn=told.append)
+    params = seq2seq._in_range(ROOM.Params(**given), SimpleNamespace(model_type=kind), run)
+    assert params.mixed_precision == found
+    assert len(told) == (found == "fp32")
 
 
 def test_a_model_that_only_goes_on_writing_is_refused(in_room, rows):

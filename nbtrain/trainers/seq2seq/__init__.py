@@ -27,6 +27,7 @@ from nbtrain.trainers.seq2seq import _tokens, _writing
 AUTO = "AutoModelForSeq2SeqLM"
 TINY = load.TINY.parent / "seq2seq"
 RECOMMENDED = "google/flan-t5-base"
+OVERFLOWING = ("t5", "mt5", "umt5", "longt5")  # they were pretrained in bf16
 SHOWN = 3  # held-out rows that are written again and again
 
 
@@ -81,6 +82,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     splits = _encoder.judged(params, run, splits, form)
     place = _encoder.place(params, TINY, run, better=RECOMMENDED)
     tokenizer, config = _tokens.tokenizer(params, place), _config(params, place)
+    params = _in_range(params, config, run)
     run.stage("tokenising")
     longest = _tokens.limits(params, config)
     how = {"prefix": params.source_prefix, "longest": longest, "warn": run.warn}
@@ -190,6 +192,19 @@ def _config(params: Any, place: str) -> Any:
             fix=f"choose another --model, such as {RECOMMENDED}, or the room llm for a model that goes on writing.",
         )
     return config
+
+
+def _in_range(params: Any, config: Any, run: ActiveRun) -> Any:
+    """The parameters; a T5 on a GPU without bf16 computes in fp32, unless fp16 was asked for by name.
+
+    Its activations are larger than fp16 can hold: the loss would be no number.
+    """
+    if params.mixed_precision is not None or config.model_type not in OVERFLOWING:
+        return params
+    if not load.precision(params, load.device()).fp16:
+        return params
+    run.warn(f"A {config.model_type} overflows in fp16, and this GPU has no bf16: it is trained in fp32.")
+    return params.but(mixed_precision="fp32")
 
 
 def _collator(tokenizer: Any) -> Any:
