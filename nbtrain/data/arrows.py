@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # of pictures that PNG has
+
 
 class Writer:
     """Writes batches whose columns and types may differ, and ends with one file of one schema.
@@ -104,7 +106,28 @@ def _column(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return _as_json(values)
+        return _as_pictures(values) if any(map(_is_picture, values)) else _as_json(values)
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether it is Pillow's, which is not imported for this."""
+    return any(base.__module__ == "PIL.Image" for base in type(value).__mro__)
+
+
+def _as_pictures(values: list[Any]) -> pa.Array:
+    """Pictures of a notebook as files have them: {bytes, path}, without loss."""
+    import io
+
+    import pyarrow as pa
+
+    found = []
+    for value in values:
+        file = io.BytesIO()
+        if _is_picture(value):
+            (value if value.mode in _MODES else value.convert("RGB")).save(file, "PNG")
+        name = getattr(value, "filename", "") or None
+        found.append({"bytes": file.getvalue(), "path": name} if file.tell() else None)
+    return pa.array(found, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 
 
 def _as_json(values: list[Any]) -> pa.Array:
@@ -141,9 +164,13 @@ def _merged(old: pa.Schema, new: pa.Schema) -> pa.Schema:
 
 def _with_features(schema: pa.Schema) -> pa.Schema:
     """The schema with what `datasets` needs to decode JSON columns; what a file says of its own pictures is kept."""
-    from datasets import Features
+    import pyarrow as pa
 
-    if b"huggingface" in (schema.metadata or {}):
+    if b"huggingface" in (schema.metadata or {}) or not any(isinstance(item.type, pa.JsonType) for item in schema):
+        return schema
+    try:
+        from datasets import Features
+    except ImportError:  # a room of tables does without, and decodes them itself
         return schema
     return schema.with_metadata(Features.from_arrow_schema(schema).arrow_schema.metadata)
 
