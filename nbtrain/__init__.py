@@ -23,6 +23,7 @@ _HOMES = {
     "TokenClassificationParams": "nbtrain.trainers.token_classification",
     "TextClassificationParams": "nbtrain.trainers.text_classification",
     "TextRegressionParams": "nbtrain.trainers.text_regression",
+    "TabularParams": "nbtrain.trainers.tabular",
     "load_ipython_extension": "nbtrain.notebook",
     "unload_ipython_extension": "nbtrain.notebook",
     "NbtrainError": "nbtrain.errors",
