@@ -6,17 +6,17 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbtrain.errors import RunError, TrainingError
+from nbtrain.errors import NbtrainError, RunError, TrainingError
 from nbtrain.events import Logged, Saved
 from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.record import lower_is_better
-from nbtrain.trainers.tabular import estimators, scoring
+from nbtrain.trainers.tabular import estimators, scoring, trials
 from nbtrain.trainers.tabular.families import Family
 from nbtrain.trainers.tabular.goals import Goal
 from nbtrain.trainers.tabular.views import Views
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TRIALS, _GUESSES = "trials.json", "held-out.npz"
 _FIRST = 0.5  # share of the time that a lone family's first trial may take, and that auto's first round may
 _LEADERS = 3  # families that auto goes on with after its first round
-_UNPRUNED = 3  # trials of a family before one may be cut short
+_SLOW = 1.5  # times what it may take: a family that would need more is left out
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Material:
     targets: Array
     folds: Sequence[tuple[Array, Array]]
     threads: int
+
+    def no_guesses(self) -> Array:
+        """(rows, width) of NaN."""
+        import numpy
+
+        return numpy.full((len(self.targets), self.goal.width), numpy.nan)
 
     def score(self, metric: str, guesses: Array) -> float:
         """The mean over the folds; NaN where a row has no guess."""
@@ -65,9 +71,23 @@ class Candidate:
     seconds: float
 
 
+class _TooSlow(Exception):
+    """A family would take far more than its share of the time."""
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What a trial tries. first: of its family. prunable: it may be cut short where it is worse than others were."""
+
+    family: Family
+    settings: dict[str, Any]
+    first: bool
+    prunable: bool
+
+
 @dataclass(frozen=True)
 class _Tried:
-    """What the folds gave. whole: all of them were measured."""
+    """What the folds gave. seconds: of one fold. whole: all of them were measured."""
 
     scores: list[float]
     rounds: tuple[int, ...]
@@ -95,17 +115,17 @@ class Search:
         self.families = list(families)
         self.best: dict[str, Candidate] = {}
         self.why = ""
-        self.total = planned(params)
+        self.total = trials.planned(params)
         self._began = time.monotonic()
         self._spent = 0.0  # seconds of trials before this process took the run up
-        self.study = _study(params, metric)
+        self.study = trials.study(metric)
         if run.resume_from is not None:
             self._take_up(run.resume_from)
 
     @property
     def done(self) -> int:
         """Trials that have ended."""
-        return len(self.study.trials)
+        return len(trials.finished(self.study))
 
     def leader(self) -> Candidate | None:
         """The best trial of all."""
@@ -137,91 +157,102 @@ class Search:
         last = sum(candidate.seconds for candidate in self.best.values())
         return float(self.params.time_limit) - self._spent - (time.monotonic() - self._began) - last
 
+    def _tried(self) -> list[str]:
+        """The family of each trial that has ended."""
+        return [trial.user_attrs["family"] for trial in trials.finished(self.study)]
+
     def _next(self) -> Family:
         """Each family once, then the leaders by turns."""
-        tried = [trial.user_attrs["family"] for trial in self.study.trials]
+        tried = self._tried()
         fresh = [family for family in self.families if family.name not in tried]
         if fresh:
             return fresh[0]
         ranked = sorted(self.best.values(), key=lambda each: each.score, reverse=not lower_is_better(self.metric))
-        leaders = [candidate.family for candidate in ranked[:_LEADERS]] or self.families[:1]
+        leaders = [candidate.family for candidate in ranked[:_LEADERS]]
+        if not leaders:
+            raise TrainingError("No family could learn this table.", fix="Look at the notices; name one with --model.")
         return min(leaders, key=lambda family: tried.count(family.name))
 
     def _try(self, number: int) -> bool:
-        """One trial; whether it came to its end."""
+        """One trial; whether it came to an end."""
         import optuna
 
-        family = self._next()
-        tried = [trial.user_attrs["family"] for trial in self.study.trials]
-        first = family.name not in tried
+        tried, family = self._tried(), self._next()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # a sampler of its own for each trial: what it draws depends on the trials before, not on who drew them
             self.study.sampler = optuna.samplers.TPESampler(seed=self.params.seed + number, n_startup_trials=5)
-        space = {name: dial for name, dial in family.space.items() if name not in (self.params.model_params or {})}
+        own = self.params.model_params or {}
+        space = {name: dial for name, dial in family.space.items() if name not in own}
+        first = family.name not in tried
         if first:
             self.study.enqueue_trial({f"{family.name}.{name}": dial.start for name, dial in space.items()})
         trial = self.study.ask()
-        trial.set_user_attr("family", family.name)
-        settings = {name: dial.ask(trial, f"{family.name}.{name}") for name, dial in space.items()}
-        settings = {**family.fixed, **settings, **(self.params.model_params or {})}
-        prunable = not first and tried.count(family.name) >= _UNPRUNED
+        drawn = {name: dial.ask(trial, f"{family.name}.{name}") for name, dial in space.items()}
+        turn = _Turn(family, {**family.fixed, **drawn, **own}, first, tried.count(family.name) >= trials.UNPRUNED)
+        began = time.monotonic()
         try:
-            found = self._over_folds(trial, family, settings, first=first, prunable=prunable)
-        except Exception as error:
-            if len(self.families) == 1 or isinstance(error, (MemoryError, TrainingError)):
+            found = self._over_folds(trial, turn, self._allowance(first))
+        except (_TooSlow, Exception) as error:
+            if len(self.families) == 1 or isinstance(error, (MemoryError, NbtrainError)):
                 raise
             # one family that cannot take this table does not end a comparison
-            self.run.warn(f"{family.name} is left out: {type(error).__name__}: {str(error).strip()[:200]}")
-            self.families = [each for each in self.families if each is not family]
-            return bool(self.families)
+            why = "it would take too long" if isinstance(error, _TooSlow) else f"{type(error).__name__}: {error}"
+            self.run.warn(f"{family.name} is left out: {why.strip()[:200]}")
+            found = _Tried([], (), self.material.no_guesses(), 0.0, whole=False)
         if found is None:
             return False
-        self._keep(trial, number, family, settings, found)
+        self._keep(trial, number, turn, found, time.monotonic() - began)
         return True
 
-    def _over_folds(
-        self, trial: Any, family: Family, settings: dict[str, Any], *, first: bool, prunable: bool
-    ) -> _Tried | None:
+    def _over_folds(self, trial: Any, turn: _Turn, allowance: float) -> _Tried | None:
         """Cross-validate; None for a trial that was broken off: it is as if it had not been begun."""
         import numpy
 
         material, began = self.material, time.monotonic()
-        guesses = numpy.full((len(material.targets), material.goal.width), numpy.nan)
-        scores, rounds = list[float](), list[list[int]]()
-        allowance = self._allowance(first)
-        fits = len(material.folds) * len(material.goal.targets)
+        guesses, scores, rounds = material.no_guesses(), list[float](), list[list[int]]()
         for place, (rows, held) in enumerate(material.folds):
-            grown = []
-            for at, where in enumerate(material.goal.slices()):
-                until = time.monotonic() + allowance / fits if first else began + allowance
-                fitted = self._fit(family, settings, at, (rows, held), until)
-                guesses[held, where] = fitted.predict(material.views.of(family.view).x[held], where.stop - where.start)
-                grown.append(fitted.rounds or 0)
-            if self.run.stop_asked() or (not first and time.monotonic() >= began + allowance):
+            grown = self._over_targets(turn, (rows, held), guesses, began + allowance)
+            if grown is None:
                 return None
             rounds.append(grown)
             scores.append(scoring.score(self.metric, material.goal, material.targets[held], guesses[held]))
             trial.report(float(numpy.mean(scores)), place)
-            if prunable and len(scores) < len(material.folds) and trial.should_prune():
-                return _Tried(scores, (), guesses, time.monotonic() - began, whole=False)
+            seconds = (time.monotonic() - began) / len(scores)
+            if turn.prunable and len(scores) < len(material.folds) and trial.should_prune():
+                return _Tried(scores, (), guesses, seconds, whole=False)
+            if turn.first and self.best and seconds * len(material.folds) > _SLOW * allowance:
+                raise _TooSlow
         means = numpy.round(numpy.mean(rounds, axis=0)).astype(int)
-        seconds = (time.monotonic() - began) / len(material.folds)
-        return _Tried(scores, tuple(map(int, means)) if family.rounds else (), guesses, seconds, whole=True)
+        return _Tried(scores, tuple(map(int, means)) if turn.family.rounds else (), guesses, seconds, whole=True)
+
+    def _over_targets(self, turn: _Turn, fold: tuple[Array, Array], guesses: Array, end: float) -> list[int] | None:
+        """Fit to each target of a fold and put its guesses in; the rounds of each, None where the trial is over."""
+        material, held, grown = self.material, fold[1], []
+        fits = len(material.folds) * len(material.goal.targets)
+        share = max(end - time.monotonic(), 0.0) / fits
+        x = material.views.of(turn.family.view).x
+        for at, where in enumerate(material.goal.slices()):
+            # a family's first trial always counts: its trees are as many as its share of the time allows
+            fitted = self._fit(turn, at, fold, time.monotonic() + share if turn.first else end)
+            if self.run.stop_asked() or (not turn.first and time.monotonic() >= end):
+                return None
+            guesses[held, where] = fitted.predict(x[held], where.stop - where.start)
+            grown.append(fitted.rounds or 0)
+        return grown
 
     def _allowance(self, first: bool) -> float:
         """Seconds that the next trial may take: a family's first shares with those that wait for theirs."""
         left = max(self._left(), 1.0)
         if not first:
             return left
-        tried = {trial.user_attrs["family"] for trial in self.study.trials}
+        tried = self._tried()
         waiting = sum(family.name not in tried for family in self.families)
         return left * _FIRST if len(self.families) == 1 else left / waiting if waiting else left
 
-    def _fit(
-        self, family: Family, settings: dict[str, Any], at: int, fold: tuple[Array, Array], until: float
-    ) -> estimators.Fitted:
+    def _fit(self, turn: _Turn, at: int, fold: tuple[Array, Array], until: float) -> estimators.Fitted:
         """Fit to one target of one fold."""
+        family, settings = turn.family, turn.settings
         view, (rows, held), targets = self.material.views.of(family.view), fold, self.material.targets[:, at]
         setting = estimators.Setting(
             classifies=self.material.goal.classifies,
@@ -233,24 +264,24 @@ class Search:
         )
         return estimators.fit(family, settings, view.x[rows], targets[rows], setting)
 
-    def _keep(self, trial: Any, number: int, family: Family, settings: dict[str, Any], found: _Tried) -> None:
+    def _keep(self, trial: Any, number: int, turn: _Turn, found: _Tried, seconds: float) -> None:
         """Write the trial down, and tell of it."""
-        import optuna
+        from optuna.trial import TrialState
 
-        score = sum(found.scores) / len(found.scores)
-        trial.set_user_attr("settings", settings)
-        trial.set_user_attr("rounds", list(found.rounds))
-        trial.set_user_attr("seconds", round(found.seconds * len(found.scores), 3))
-        values = {"seconds": found.seconds * len(found.scores)}
+        family, score = turn.family, sum(found.scores) / len(found.scores) if found.scores else math.nan
+        about = {"family": family.name, "settings": turn.settings, "rounds": list(found.rounds), "seconds": seconds}
+        for name, value in about.items():
+            trial.set_user_attr(name, value)
+        values = {"seconds": round(seconds, 3)}
         if found.whole and not math.isnan(score):
             self.study.tell(trial, score)
             values = {f"cv_{self.metric}": score} | values
             old = self.best.get(family.name)
             if old is None or scoring.better(self.metric, score, old.score):
-                parts = (score, settings, found.rounds, found.guesses, found.seconds)
+                parts = (score, turn.settings, found.rounds, found.guesses, found.seconds)
                 self.best[family.name] = Candidate(family, number, *parts)
         else:
-            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED if found.scores else TrialState.FAIL)
         leader = self.leader()
         values |= {"best": leader.score} if leader else {}
         self._commit(number + 1)
@@ -263,7 +294,7 @@ class Search:
         checkpoints.room_for(self.run.folder)
         path = self.run.folder.checkpoints / f"checkpoint-{number}"
         path.mkdir(parents=True, exist_ok=True)
-        content = [_written(trial) for trial in self.study.trials if trial.state.is_finished()]
+        content = [trials.written(trial) for trial in trials.finished(self.study)]
         (path / _TRIALS).write_text(json.dumps(content, indent=1), encoding="utf-8")
         guesses = {name: candidate.guesses for name, candidate in self.best.items()}
         numpy.savez(path / _GUESSES, **guesses)
@@ -286,13 +317,13 @@ class Search:
             raise RunError(what, where=str(path), fix="Start a new run.")
         known = {family.name: family for family in self.families}
         for number, record in enumerate(content):
-            trial = _read(record)
+            trial = trials.read(record)
             self.study.add_trial(trial)
             about = trial.user_attrs
             self._spent += about["seconds"]
             old, family = self.best.get(about["family"]), known[about["family"]]
             if trial.value is not None and (old is None or scoring.better(self.metric, trial.value, old.score)):
-                seconds = about["seconds"] / len(self.material.folds)
+                seconds = about["seconds"] / len(self.material.folds)  # about: it holds what was measured aside
                 self.best[family.name] = Candidate(
                     family,
                     number,
@@ -302,58 +333,3 @@ class Search:
                     guesses[family.name],
                     seconds,
                 )
-
-    def table(self) -> Iterator[dict[str, Any]]:
-        """The trials as plain data, for the report."""
-        for number, trial in enumerate(each for each in self.study.trials if each.state.is_finished()):
-            about = trial.user_attrs
-            yield {
-                "trial": number + 1,
-                "family": about["family"],
-                "score": trial.value,
-                "state": trial.state.name.lower(),
-                "seconds": about["seconds"],
-                "settings": about["settings"],
-            }
-
-
-def planned(params: Any) -> int:
-    """Trials of a run."""
-    trials = 1 if params.model == "tiny" else int(params.num_trials)
-    return min(trials, params.max_steps) if params.max_steps > 0 else trials
-
-
-def _study(params: Any, metric: str) -> Any:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "minimize" if lower_is_better(metric) else "maximize"
-    return optuna.create_study(direction=direction, pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED))
-
-
-def _written(trial: Any) -> dict[str, Any]:
-    """A trial as plain data; numbers come back to the bit."""
-    from optuna.distributions import distribution_to_json
-
-    return {
-        "state": trial.state.name,
-        "value": trial.value,
-        "params": trial.params,
-        "distributions": {name: distribution_to_json(each) for name, each in trial.distributions.items()},
-        "steps": {str(step): value for step, value in trial.intermediate_values.items()},
-        "about": trial.user_attrs,
-    }
-
-
-def _read(record: dict[str, Any]) -> Any:
-    from optuna.distributions import json_to_distribution
-    from optuna.trial import TrialState, create_trial
-
-    return create_trial(
-        state=TrialState[record["state"]],
-        value=record["value"],
-        params=record["params"],
-        distributions={name: json_to_distribution(each) for name, each in record["distributions"].items()},
-        intermediate_values={int(step): value for step, value in record["steps"].items()},
-        user_attrs=record["about"],
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbtrain.errors import DataError, ParamError
 from nbtrain.events import Evaluated, Resumed, Sampled, Started
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers.tabular import blending, estimators, judging, preparing, saving, scoring, search, telling
+from nbtrain.trainers.tabular import blending, estimators, judging, preparing, saving, scoring, telling, trials
 from nbtrain.trainers.tabular.families import COMPARED, FAMILIES, TINY, Family
 from nbtrain.trainers.tabular.judging import Judged
 from nbtrain.trainers.tabular.saving import Member, Predictor
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LEAST = 10  # rows
 _FOLDS = ((20_000, 5), (60_000, 3))  # rows up to which the table is cut into so many parts; above, one is set aside
 _ASIDE = 0.2
+_MANY, _FEWER = 4, 3  # with more targets than this, each with models of its own, no more parts than that
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -106,7 +107,8 @@ def folds(judged: Judged, params: Any) -> list[tuple[Array, Array]]:
     if rows < _LEAST:
         what = f"There are {rows} rows to learn from; {_LEAST} are the least."
         raise DataError(what, fix="Give more rows.")
-    count = params.folds or next((parts for most, parts in _FOLDS if rows <= most), 1)
+    usual = next((parts for most, parts in _FOLDS if rows <= most), 1)
+    count = params.folds or min(usual, _FEWER if len(judged.goal.targets) > _MANY else usual)
     targets = judged.targets(judged.train)
     if count == 1:
         groups = judging.strata(targets, judged.goal)
@@ -133,7 +135,7 @@ def _started(params: Any, run: ActiveRun, judged: Judged, families: Sequence[Fam
         "families": ", ".join(family.name for family in families),
         "threads": threads(),
     }
-    total = search.planned(params)
+    total = trials.planned(params)
     name, curve = run.folder.name, f"cv_{metric}"
     return Started(room=params.room, name=name, total_steps=total, facts=facts, metric=metric, curve=curve)
 
@@ -201,7 +203,7 @@ def _tell(
         "families": {name: candidate.score for name, candidate in finder.best.items()},
         "ensemble": blend,
         "members": _members(predictor, table, targets),
-        "trials": list(finder.table()),
+        "trials": list(trials.table(finder.study)),
         "importances": matters,
         "targets": telling.tables(predictor, targets, guesses),
         "measured_on": "held-out rows" if judged.valid else "the training rows themselves",
