@@ -105,30 +105,28 @@ class Gallery:
 
 
 def placed(
-    params: Any, rows: Any, role: str, usual: Sequence[str], field: str = "target_column", *, needed: bool = True
+    params: Any, rows: Any, role: str, usual: Sequence[str], *, named: str | None, needed: bool = True
 ) -> dict[str, str]:
     """Role to column: image, and `role` for what is learnt; by the user's word, else by their usual names.
 
     Args:
         usual: names of the column of `role`, the likeliest first.
-        field: of the parameters that names it.
+        named: the column of `role` by a flag of its own.
         needed: whether it is an error where `role` has no column.
 
     Raises:
         DataError: there is no such column; those there are and the flag are told.
     """
-    given = dict(params.column_mapping or {})
-    for each, name in (("image", "image_column"), (role, field)):
-        if name in params.given() and isinstance(getattr(params, name), str):
-            given[each] = getattr(params, name)
+    given = {**(params.column_mapping or {}), **({role: named} if named else {})}
+    if "image_column" in params.given():
+        given["image"] = params.image_column
     found = columns.find(rows.column_names, {**ROLES, role: usual}, given)
     if "image" not in found and len(held := [name for name in rows.column_names if _holds_pictures(rows, name)]) == 1:
         found["image"] = held[0]
-    flags = {"image": "--image-column", role: f"--{field.replace('_', '-')}"}
     for each in ("image", role) if needed else ("image",):
         if each not in found:
             what = f"There is no column for {each}; there are {', '.join(rows.column_names)}."
-            raise DataError(what, fix=f"Name it: {flags[each]}.")
+            raise DataError(what, fix=f"Name it: --{each}-column.")
     return found
 
 

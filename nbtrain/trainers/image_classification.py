@@ -131,12 +131,14 @@ def check(params: Any, cache: Path) -> list[str]:
 def _read(params: Any, cache: Path) -> tuple[read.Splits, PictureForm, labels.Labels]:
     """The rows, how they are read, and their classes."""
 
+    named = params.target_column if "target_column" in params.given() else None
+
     def by_class(rows: Any) -> list[str]:
-        target = _pictures.placed(params, rows, "target", USUAL)["target"]
+        target = _pictures.placed(params, rows, "target", USUAL, named=named)["target"]
         return [str(cell) for cell in rows.select_columns([target])[target]]
 
     splits = albums.pictures(params, cache, by=by_class)
-    columns = _pictures.placed(params, splits.train, "target", USUAL)
+    columns = _pictures.placed(params, splits.train, "target", USUAL, named=named)
     target = columns["target"]
     found = labels.find(splits.train, target, several=params.multi_label, order=params.labels)
 

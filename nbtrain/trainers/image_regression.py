@@ -115,9 +115,10 @@ def _read(params: Any, cache: Path) -> tuple[read.Splits, PictureForm]:
     """The rows, and how they are read."""
     splits = albums.pictures(params, cache)
     rows = splits.train
-    found = _pictures.placed(params, rows, "target", labelled.NUMBERS, needed=False)
-    named = params.target_column if "target_column" in params.given() else []
-    chosen = named if isinstance(named, list) else [found["target"]]
+    named = params.target_column if "target_column" in params.given() else None
+    one = named if isinstance(named, str) else None
+    found = _pictures.placed(params, rows, "target", labelled.NUMBERS, named=one, needed=False)
+    chosen = [found["target"]] if one else list(named or ())
     if missing := [name for name in chosen if name not in rows.column_names]:
         raise columns.absent("target", missing[0], rows.column_names)
     if not chosen:

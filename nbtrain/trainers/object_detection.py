@@ -132,7 +132,8 @@ def check(params: Any, cache: Path) -> list[str]:
 def _read(params: Any, cache: Path) -> tuple[read.Splits, PictureForm, boxes.Reading]:
     """The rows, how they are read, and how their boxes are."""
     splits = albums.pictures(params, cache, other=annotations.annotated)
-    columns = _pictures.placed(params, splits.train, "objects", USUAL, "objects_column")
+    named = params.objects_column if "objects_column" in params.given() else None
+    columns = _pictures.placed(params, splits.train, "objects", USUAL, named=named)
     if {"width", "height"} <= set(splits.train.column_names):
         columns |= {"width": "width", "height": "height"}
     image, column = columns["image"], columns["objects"]
