@@ -15,7 +15,7 @@ from nbtrain.errors import DataError, ModelError, ParamError
 from nbtrain.models import load
 from nbtrain.run import all_runs, train_here
 from nbtrain.trainers import seq2seq
-from nbtrain.trainers.seq2seq import _tokens
+from nbtrain.trainers.seq2seq import _tokens, _writing
 
 ROOM = trainers.load("seq2seq")
 SHORT = {"max_seq_length": 32, "max_target_length": 16, "batch_size": 16, "lr": 5e-3, "logging_steps": 1}
@@ -185,6 +185,24 @@ def test_an_adapter_learns_and_is_saved(in_room, rows, extra):
     model, tokenizer = ROOM.opened(found.params, str(found.folder.model))
     assert isinstance(ROOM.predict(found.params, model, tokenizer, ["The exam is on 3 May 1999."])[0], str)
     assert (found.folder.model / "adapter_config.json").exists() == (extra == {"merge_adapter": False})
+
+
+def test_a_penalty_without_beams_is_refused():
+    with pytest.raises(ParamError, match="Add --num-beams 4"):
+        ROOM.Params(length_penalty=2.0)
+
+
+def test_settings_that_beams_alone_understand_go_with_them():
+    from transformers import AutoModelForSeq2SeqLM, GenerationConfig
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(seq2seq.TINY)
+    model.generation_config = GenerationConfig(num_beams=4, length_penalty=2.0, early_stopping=True, min_length=30)
+    _writing.settle(model, ROOM.Params(num_beams=1), None, 16)
+    model.generation_config.validate(strict=True)
+    found = model.generation_config
+    assert (found.num_beams, found.max_new_tokens, found.min_length, bool(found.do_sample)) == (1, 16, 0, False)
+    _writing.settle(model, ROOM.Params(num_beams=3, length_penalty=0.5, no_repeat_ngram_size=2), None, 8)
+    assert (found.num_beams, found.length_penalty, found.no_repeat_ngram_size) == (3, 0.5, 2)
 
 
 def test_what_is_cut_is_told_and_the_end_token_stays(in_room, rows):

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import model_validator
 
 from nbtrain.data import read, targets
 from nbtrain.data.forms import text
@@ -68,6 +70,12 @@ class Seq2SeqParams(Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoi
     no_repeat_ngram_size: int | None = option(
         None, "no run of so many tokens is written twice; 0: as it comes", group="Generation", unit="tokens", ge=0
     )
+
+    @model_validator(mode="after")
+    def _lengths_are_weighed_between_beams(self) -> Self:
+        if self.length_penalty is not None and (self.num_beams or 1) == 1:
+            raise ValueError("--length-penalty weighs several beams against each other. Add --num-beams 4")
+        return self
 
 
 Params = Seq2SeqParams

@@ -29,6 +29,9 @@ def settle(model: Any, params: Any, tokenizer: Any, longest: int) -> None:
         settings.min_length = 0
     asked = (params.num_beams, params.length_penalty, params.no_repeat_ngram_size)
     settings.update(**{name: value for name, value in zip(SETTINGS, asked, strict=True) if value is not None})
+    if (settings.num_beams or 1) == 1:
+        # they mean nothing to one beam, and transformers refuses to save them beside it
+        settings.update(length_penalty=1.0, early_stopping=False)
     if params.target_language is not None:
         settings.forced_bos_token_id = language_id(tokenizer, params.target_language)
 
