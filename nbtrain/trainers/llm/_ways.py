@@ -10,7 +10,6 @@ An attention that is asked for by name is used as it is, so it means 2, except f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -95,7 +94,7 @@ def _why_not_flat(model: Any, asked: str | None, precision: Precision) -> str:
     try:
         if asked is None:
             _flat.enable(model)
-        with torch.autocast(next(model.parameters()).device.type, half) if half else nullcontext():
+        with precision.autocast(next(model.parameters()).device.type):
             found = _flat.difference(model)
     except torch.OutOfMemoryError:
         raise
