@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nbtrain.params.blocks import Evaluation, Optim
+from nbtrain.params.options import option
 
 
 def again(block: type[BaseModel], name: str, default: Any) -> Any:
@@ -28,3 +29,10 @@ class Headed(BaseModel):
     early_stopping_patience: int | None = again(Evaluation, "early_stopping_patience", 5)
     early_stopping_threshold: float = again(Evaluation, "early_stopping_threshold", 0.01)
     best_model: bool = again(Evaluation, "best_model", True)
+    auto_find_batch_size: bool = option(
+        False,
+        "take fewer rows at a time where they do not fit into memory",
+        group="Training",
+        refused="not in this version for a model with a head. Where memory runs out, halve --batch-size and double "
+        "--gradient-accumulation: the same steps.",
+    )
