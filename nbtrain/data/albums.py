@@ -42,9 +42,8 @@ def pictures(params: Any, cache: Path, *, other: Other | None = None, by: Classe
     if not isinstance(source, str):
         source = str(materialise(source, cache, "value"))
     demo = source == "demo"
-    found, roots = _found(str(sources.own_demo(params.room)) if demo else source, cache, params.token, other)
+    found, index = _found(str(sources.own_demo(params.room)) if demo else source, cache, params.token, other)
     splits = read(params, cache, found=replace(found, origin="demo, built in") if demo else found, by=by)
-    index = _Index([*roots, Path.cwd()])
     train, valid = (part and _located(part, index) for part in (splits.train, splits.valid))
     return replace(splits, train=train, valid=valid)
 
@@ -81,16 +80,18 @@ def split_of(parts: Iterable[str]) -> str:
     return "train" if named in sources.TRAIN else named
 
 
-def _found(source: str, cache: Path, token: str | None, other: Other | None) -> tuple[sources.Found, list[Path]]:
-    """What there is, and the folders in which its pictures are looked for."""
+def _found(source: str, cache: Path, token: str | None, other: Other | None) -> tuple[sources.Found, _Index]:
+    """What there is, and where its pictures are looked for."""
     path = Path(source).expanduser()
     if path.is_file() and archives.is_archive(path):
         path = archives.extract(path, cache)
+    # a folder is searched as a whole; what lies below a file's folder may be all that its owner has
+    index = _Index([path], below=path) if path.is_dir() else _Index([path.parent, path.parent / "images", Path.cwd()])
     if path.exists() and other and (found := other(path, cache)):
-        return replace(found, origin=source), [path if path.is_dir() else path.parent]
+        return replace(found, origin=source), index
     if path.is_dir():
-        return replace(_folder(path, cache), origin=source), [path]
-    return sources.find(source, cache, token), [path.parent] if path.is_file() else []
+        return replace(_folder(path, cache), origin=source), index
+    return sources.find(source, cache, token), index
 
 
 def _folder(folder: Path, cache: Path) -> sources.Found:
@@ -123,11 +124,12 @@ class _Index:
     """Finds pictures by the names that a table gives them.
 
     Args:
-        roots: folders that names are relative to, the likeliest first; the first is searched as a whole.
+        roots: folders that names are relative to, the likeliest first.
+        below: a folder that is searched as a whole where a name is in none of them.
     """
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        self.roots = roots
+    def __init__(self, roots: Sequence[Path], below: Path | None = None) -> None:
+        self.roots, self.below = roots, below
         self._known: dict[str, list[Path]] | None = None
 
     def find(self, name: str) -> str:
@@ -142,16 +144,16 @@ class _Index:
             path = root / Path(name).expanduser()
             if path.is_file():
                 return str(path.resolve())
-        found = self._below().get(os.path.basename(name), [])
+        found = self._named().get(os.path.basename(name), [])
         if len(found) > 1:
             what = f"The picture {name} is in {len(found)} folders: {found[0].parent}, {found[1].parent} ..."
             raise DataError(what, fix="Write paths as seen from the folder that was given.")
         return str(found[0].resolve()) if found else name
 
-    def _below(self) -> dict[str, list[Path]]:
+    def _named(self) -> dict[str, list[Path]]:
         if self._known is None:
             self._known = {}
-            for path in shown(self.roots[0]) if len(self.roots) > 1 else ():
+            for path in shown(self.below) if self.below else ():
                 if path.suffix.lower() in ENDINGS:
                     self._known.setdefault(path.name, []).append(path)
         return self._known
