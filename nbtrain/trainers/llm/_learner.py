@@ -72,7 +72,7 @@ class Learner:
     ) -> None:
         self.params, self.policy, self.beside, self.tokenizer = params, policy, beside, tokenizer
         self.drawing, self.judge, self.half, self.table = drawing, judge, half, table
-        without_dropout(policy)
+        without_any_dropout(policy)
         self.head = value.value_head(policy)
         self.penalty = divergence.Fixed(params.rl_kl_coef)
         self.device = next(policy.parameters()).device
@@ -226,7 +226,7 @@ class Learner:
         return torch.autocast(self.device.type, self.half) if self.half else contextlib.nullcontext()
 
 
-def without_dropout(model: Any) -> None:
+def without_any_dropout(model: Any) -> None:
     """Each probability is then the same whenever it is asked for, also in training mode."""
     import torch
 

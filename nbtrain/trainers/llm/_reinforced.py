@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -162,7 +163,7 @@ def judged(
     form: Prompts,
     rows: Mapping[str, Sequence[Any]],
     texts: Sequence[str],
-    known: Mapping[str, list[float | None]] | None = None,
+    known: Mapping[str, list[float | None]] = MappingProxyType({}),
 ) -> tuple[list[float | None], dict[str, list[float | None]]]:
     """What each text is worth as an answer to its row, and by which reward.
 
@@ -177,7 +178,10 @@ def judged(
         for prompt, text in zip(questions, texts, strict=True)
     ]
     columns = {name: list(values) for name, values in rows.items() if name not in ("prompt_ids", "prompt")}
-    parts = reward.parts(questions, said, known=known, **columns)
+    parts = {
+        name: known[name] if name in known else rewards.judge(name, each, questions, said, columns)
+        for name, each in reward.rewards.items()
+    }
     total = reward.total(parts)
     if total and all(value is None for value in total):
         names = ", ".join(reward.rewards)

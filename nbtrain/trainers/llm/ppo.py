@@ -99,7 +99,7 @@ def _table(params: Any, tokenizer: Any, ends: Sequence[int], reward: Combined) -
         return row["prompt_ids"] if asked is None else sft.prompt(params, tokenizer, asked).ids
 
     following = _reinforced.follow(params, tokenizer, ends)
-    return Table(_reinforced.environment(params), first, following, name, weight, _language._longest(params))
+    return Table(_reinforced.environment(params), first, following, name, weight, _language.longest(params))
 
 
 def check(params: Any, cache: Path) -> list[str]:
@@ -116,6 +116,8 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any, judge: Any)
     set_seed(params.seed)
     policy = load.causal_model(params, tell=run.warn)
     _ways.attend(params, policy)
+    if params.peft and params.lora_dropout and "lora_dropout" in params.given():
+        run.warn("--lora-dropout is not used: ppo compares probabilities, and chance would be taken for a change.")
     beside = _reference.reference(params, run, policy)
     device = load.device()
     precision = load.precision(params, device, size=load.parameter_counts(policy)["parameters"])

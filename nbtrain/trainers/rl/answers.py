@@ -125,13 +125,14 @@ def _library(name: str) -> Any:
 
 def _against(column: str, score: Callable[[str, str], float]) -> Callable[[str, Mapping[str, Any]], float | None]:
     def judged(said: str, row: Mapping[str, Any]) -> float | None:
-        expected = row.get(column or next((name for name in ANSWERS if name in row), ""))
-        if expected is None:
-            if column in row or any(name in row for name in ANSWERS):
-                return None  # this row has no answer: no opinion
+        name = column or next((name for name in ANSWERS if name in row), "")
+        if name not in row:
             wanted = f"a column {column!r}" if column else f"a column with the answer ({', '.join(ANSWERS)})"
             fix = 'say which it is: {"name": "exact", "column": "..."}'
-            raise DataError(f"this reward needs {wanted}; the rows have {', '.join(row) or 'none'}", fix=fix)
+            raise DataError(f"this reward needs {wanted}; the rows have {', '.join(row)}", fix=fix)
+        expected = row[name]
+        if expected is None:
+            return None  # this row has no answer: no opinion
         return score(said, text(expected) if isinstance(expected, list) else str(expected))
 
     return judged

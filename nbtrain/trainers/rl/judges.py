@@ -20,8 +20,8 @@ def classifier(
 ) -> Reward:
     """What a sequence classifier says of each answer.
 
-    A model with one output gives that number (a reward model trained on preferences); one with several labels gives
-    the log-odds of `label` against all others.
+    A reward model, trained on preferences, gives its number (the mean, where it has several heads); a classifier gives
+    the log-odds of `label` against all its others.
 
     Args:
         model: folder, Run or hub id. It is opened at the first call.
@@ -69,7 +69,9 @@ class _Judge:
         self.tokenizer.truncation_side = "left"
         places = getattr(config, "max_position_embeddings", None) or max_length
         self.longest = min(max_length, places)
-        self.label = _label(self.model.config.label2id, label)
+        known = self.model.config.label2id
+        self.heads = len(known) == 1 or (label is None and all(name.lower().startswith("reward") for name in known))
+        self.label = _label(known, label)
 
     def text(self, prompt: Any, said: Any) -> str:
         """Prompt and answer as the model read them when it learnt: by its chat template where it has one."""
@@ -93,8 +95,8 @@ class _Judge:
         ).to(self.model.device)
         with torch.no_grad():
             logits = self.model(**batch).logits.float()
-        if logits.shape[-1] == 1:
-            return logits[:, 0].tolist()
+        if self.heads:
+            return logits.mean(1).tolist()
         chosen = logits[:, self.label]
         others = torch.cat((logits[:, : self.label], logits[:, self.label + 1 :]), 1).logsumexp(1)
         return (chosen - others).tolist()

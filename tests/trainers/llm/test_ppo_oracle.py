@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from nbtrain import trainers
-from nbtrain.trainers.llm._learner import Judged, Learner, without_dropout
+from nbtrain.trainers.llm._learner import Judged, Learner, without_any_dropout
 from nbtrain.trainers.rl import rollouts
 from nbtrain.trainers.rl.rollouts import Drawing, Rollout
 
@@ -82,9 +82,9 @@ def test_the_weights_after_a_step_are_those_of_trl(update):
     assert update.head.bias.item() == pytest.approx(bias[0], abs=1e-5)
 
 
-def test_a_policy_without_dropout_says_the_same_twice():
+def test_a_policy_without_any_dropout_says_the_same_twice():
     model = LlamaForCausalLM(LlamaConfig(**ORACLE["inputs"]["shape"], attention_dropout=0.5)).train()
     ids = torch.tensor([[5, 6, 7, 8]])
     assert not torch.equal(model(ids).logits, model(ids).logits)
-    without_dropout(model)
+    without_any_dropout(model)
     assert torch.equal(model(ids).logits, model(ids).logits)

@@ -78,3 +78,14 @@ def test_a_text_longer_than_the_model_keeps_its_end(feeling):
 def test_a_label_that_is_not_there_is_told_with_the_nearest(feeling):
     with pytest.raises(ParamError, match="no label 'POSITIV'; it has NEGATIVE, POSITIVE. Did you mean POSITIVE"):
         named({"name": "classifier", "model": str(feeling), "label": "POSITIV"})(prompts=["p"], completions=["a"])
+
+
+def test_several_heads_of_a_reward_model_give_their_mean(tmp_path, feeling):
+    model = load.saved_headed("AutoModelForSequenceClassification", feeling)
+    model.config.id2label = {0: "reward 1", 1: "reward 2"}
+    model.config.label2id = {"reward 1": 0, "reward 2": 1}
+    heads = saved(model, load.saved_tokenizer(feeling), tmp_path)
+    found = named({"name": "classifier", "model": str(heads), "whole": False})(prompts=["p"] * 3, completions=ANSWERS)
+    ids = load.saved_tokenizer(feeling)(ANSWERS, padding=True, return_tensors="pt", add_special_tokens=False)
+    logits = model(input_ids=ids.input_ids, attention_mask=ids.attention_mask).logits
+    assert found == pytest.approx(logits.mean(1).tolist(), abs=1e-5)
