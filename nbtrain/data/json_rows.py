@@ -46,15 +46,32 @@ def read_json(path: Path) -> Numbered:
 
 
 def _rows_of(content: Any) -> Iterator[Row | Unreadable]:
-    """Rows of an object: under its one list of objects ({"data": [...]}), or columns side by side; else one row."""
+    """Rows of an object: under its one list of objects ({"data": [...]}), or columns side by side; else one row.
+
+    Articles as SQuAD's own files hold them are their questions.
+    """
     lists = [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else []
     rows = [value for value in lists if value and isinstance(value[0], dict)]
     if len(rows) == 1 and "messages" not in content and "conversations" not in content:
-        yield from map(_object, rows[0])
+        yield from _questions(rows[0]) if "paragraphs" in rows[0][0] else map(_object, rows[0])
     elif lists and len(lists) == len(content) and len({len(value) for value in lists}) == 1 and not rows:
         yield from (dict(zip(content, values, strict=True)) for values in zip(*lists, strict=True))
     else:
         yield _object(content)
+
+
+def _questions(articles: list[Any]) -> Iterator[Row | Unreadable]:
+    """The questions of articles ({"title", "paragraphs": [{"context", "qas": [...]}]}), each with its context."""
+    for article in articles:
+        try:
+            yield from [
+                {"title": article.get("title"), "context": paragraph["context"], **question}
+                for paragraph in article["paragraphs"]
+                for question in paragraph["qas"]
+            ]
+        except (KeyError, TypeError, AttributeError):
+            reason = "an article without paragraphs of a context and its questions"
+            yield Unreadable(reason, 'Write {"paragraphs": [{"context": "...", "qas": [...]}]}.')
 
 
 def _first_character(file: IO[str]) -> str:

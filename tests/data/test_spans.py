@@ -75,6 +75,25 @@ def test_an_answer_that_is_not_there_is_told_with_the_fix(answers, told, fix):
     assert fix in raised.value.fix
 
 
+def test_the_files_of_squad_are_read_as_they_are(tmp_path):
+    import json
+
+    from nbtrain.data import json_rows
+
+    asked = [
+        {"id": "1", "question": "Where?", "answers": [{"text": "Paris", "answer_start": 20}], "is_impossible": False},
+        {"id": "2", "question": "Who?", "answers": [], "is_impossible": True, "plausible_answers": []},
+    ]
+    articles = [{"title": "Towers", "paragraphs": [{"context": TEXT, "qas": asked}]}, {"title": "Broken"}]
+    path = tmp_path / "train-v2.0.json"
+    path.write_text(json.dumps({"version": "v2.0", "data": articles}))
+    *rows, broken = [row for _, row, _ in json_rows.read_json(path)]
+    dataset = Dataset.from_list(rows)
+    form = spans.recognise(dataset)
+    assert [form.read(row).answers for row in dataset] == [PARIS, ()]
+    assert broken.reason.startswith("an article without paragraphs")
+
+
 def test_a_column_that_is_missing_is_told_with_those_there_are():
     with pytest.raises(DataError, match="no column for question and for answers; there are context"):
         spans.recognise(Dataset.from_list([{"context": "x"}]))
