@@ -72,7 +72,7 @@ def target_names(frame: pandas.DataFrame, params: Any) -> list[str]:
     mapped = (params.column_mapping or {}).get("target")
     if "target_columns" in params.given() or mapped:
         return kinds.named(mapped or params.target_columns, frame, "--target-columns")
-    if params.data_path == "demo":
+    if isinstance(params.data_path, str) and params.data_path == "demo":
         return DEMO
     lowered = {str(name).lower(): str(name) for name in frame.columns}
     found = next((lowered[name] for name in USUAL if name in lowered), None)

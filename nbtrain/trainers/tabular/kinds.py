@@ -19,7 +19,7 @@ _DATES = (
     "ISO8601", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y",
     "%d %b %Y", "%b %d, %Y", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M", "%Y/%m/%d %H:%M:%S",
 )  # fmt: skip
-PARTS = ("year", "month", "day", "weekday", "hour", "days")
+PARTS = ("year", "month", "day", "day_of_week", "hour", "days")
 _MOSTLY = 0.95  # of the values of a column must be numbers, or dates, for the others to be read as missing
 _CODE = re.compile(r"[+-]?0\d")  # 007 is a name, not a number
 _WORDS = 4  # on the mean: a column of longer values that rarely repeat is text
@@ -244,7 +244,7 @@ def numbers_of(values: pandas.Series) -> pandas.Series:
 
 
 def parts_of(values: pandas.Series, form: str) -> pandas.DataFrame:
-    """A date as numbers: year, month, day, weekday (Monday 0), hour, and days since 1970 with their fraction.
+    """A date as numbers: year, month, day, day of the week (Monday 0), hour, and days since 1970 with their fraction.
 
     Args:
         form: of the texts, as pandas.to_datetime takes it; '' where they are moments already.
@@ -255,7 +255,7 @@ def parts_of(values: pandas.Series, form: str) -> pandas.DataFrame:
     texts = values.where(texts_of(values) != "") if form else values
     moments = pandas.to_datetime(texts, format=form or None, errors="coerce", utc=True)
     days = (moments - pandas.Timestamp(0, tz="UTC")) / pandas.Timedelta(days=1)
-    found = {name: getattr(moments.dt, name).astype("float64") for name in ("year", "month", "day", "weekday", "hour")}
+    found = {name: getattr(moments.dt, name).astype("float64") for name in ("year", "month", "day", "day_of_week", "hour")}
     return pandas.DataFrame(found | {"days": days.astype("float64")})
 
 
