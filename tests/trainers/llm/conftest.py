@@ -79,7 +79,7 @@ def pairs(table):
 @pytest.fixture(scope="session")
 def teacher(whole, pairs):
     """A model that knows the answers."""
-    return str(whole(trainer="sft", data_path=pairs, epochs=8, valid_fraction=0).folder.model)
+    return str(whole(trainer="sft", data_path=pairs, epochs=4, lr=3e-3, valid_fraction=0).folder.model)
 
 
 def short(prompts, completions, **columns):

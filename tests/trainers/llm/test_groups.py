@@ -120,16 +120,16 @@ def test_a_trained_reward_model_is_asked(rewarded, tmp_path):
             num_labels=1,
             pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
-    ).save_prerewarded(judge)
-    tokenizer.save_prerewarded(judge)
+    ).save_pretrained(judge)
+    tokenizer.save_pretrained(judge)
     run = rewarded(**BRIEF, rl_reward_fn=None, rl_reward_model_path=str(judge))
     assert run.logged[0]["reward"] == run.logged[0]["rewards/reward_model/mean"] != 0
 
 
 @pytest.mark.parametrize("loss", ["dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"])
 def test_each_loss_is_trls(rewarded, loss):
-    run = rewarded(**BRIEF, rl_loss_type=loss, sample_prompts="a")
-    assert len(run.logged) == 2
+    run = rewarded(**(BRIEF | {"max_steps": 1}), rl_loss_type=loss, sample_prompts="a")
+    assert len(run.logged) == 1
 
 
 def test_truncated_answers_can_be_left_out(rewarded):

@@ -46,7 +46,7 @@ def test_each_step_is_that_of_a_plain_script(rewarded, changes):
 
     ours = rewarded(max_steps=6, valid_fraction=0, **changes)
     tiny = load.resolve("tiny")
-    tokenizer = AutoTokenizer.from_prerewarded(tiny)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
     rows = [{"prompt": [{"role": "user", "content": f"Tell me about the number {number}."}]} for number in range(40)]
     settings = GRPOConfig(
         output_dir=str(ours.folder.path / "plain"), use_cpu=True, bf16=False, seed=42, max_steps=6, learning_rate=1e-3,
@@ -60,7 +60,7 @@ def test_each_step_is_that_of_a_plain_script(rewarded, changes):
         return [short(completion[0]["content"]) for completion in completions]
 
     trainer = GRPOTrainer(
-        AutoModelForCausalLM.from_prerewarded(tiny, dtype=torch.float32), judged, settings, Dataset.from_list(rows),
+        AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32), judged, settings, Dataset.from_list(rows),
         processing_class=tokenizer,
     )  # fmt: skip
     trainer.train()

@@ -96,7 +96,7 @@ def test_text_stands_behind_the_leads_of_both(prepared, table, teacher):
 
 def test_text_without_a_lead_is_packed_as_ever(whole, table, teacher):
     path = table([{"text": f"The number {number} is a number."} for number in range(60)])
-    run = whole(data_path=path, use_distillation=True, teacher_model=teacher, block_size=32, epochs=2)
+    run = whole(data_path=path, use_distillation=True, teacher_model=teacher, block_size=32, distill_alpha=1, epochs=2)
     assert run.evaluations[-1]["kl"] < run.evaluations[0]["kl"]
 
 
@@ -110,7 +110,7 @@ def test_a_model_answers_prompts_once_and_what_it_wrote_is_kept(prepared, asked,
     assert sum("comes" in line["answer"] for line in lines) > 20
     written = {trained_text(found.tokenizer, row).replace("<|im_end|>", "").strip() for row in found.tokens.train}
     assert written <= {line["answer"].strip() for line in lines}
-    assert "What the teacher wrote took 4 calls" in found.told
+    assert "What the teacher wrote took 5 calls" in found.told
 
 
 def test_a_resumed_run_asks_for_no_answer_again(whole, asked):
@@ -207,12 +207,12 @@ def preferences(table):
 
 @pytest.mark.parametrize("method", ["dpo", "orpo"])
 def test_pairs_are_learnt_beside_the_teacher(whole, preferences, teacher, method):
-    given = {"trainer": method, "data_path": preferences, "max_steps": 6, "lr": 3e-4}
+    given = {"trainer": method, "data_path": preferences, "max_steps": 4, "lr": 3e-4, "valid_fraction": 0.2}
     run = whole(**given, use_distillation=True, teacher_model=teacher, teacher_prompt_template=LONG)
     assert run.evaluations[-1]["kl"] < run.evaluations[0]["kl"]
     assert "rewards/accuracies" in run.values
     plain, beside = (
-        whole(**given, **more)
+        whole(**(given | {"max_steps": 2, "valid_fraction": 0}), **more)
         for more in ({}, {"use_distillation": True, "teacher_model": teacher, "distill_alpha": 0})
     )
     assert [each["loss"] for each in beside.logged] == pytest.approx([each["loss"] for each in plain.logged], rel=1e-4)
