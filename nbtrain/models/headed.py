@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from nbtrain.models import faults
 from nbtrain.models.adapters import QUANTISED, quantisation, with_adapter
 from nbtrain.models.device import device, precision
 from nbtrain.models.pretrained import TINY, adapter_base, resolve
+from nbtrain.models.saved import without_bars
 
 Tell = Callable[[str], None]
 
@@ -73,11 +75,24 @@ def saved_headed(auto: str, path: str | os.PathLike[str], *, trust_remote_code: 
     place = resolve(os.fspath(path))
     if base := adapter_base(place):
         return _adapted(auto, place, base, dtype="auto", trust_remote_code=trust_remote_code).eval()
-    with faults.in_words(place, "model"):
+    with faults.in_words(place, "model"), without_bars():
         opened = getattr(transformers, auto).from_pretrained(
             place, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code
         )
     return opened.eval()
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """transformers lists what a head lacks on the screen; it is told in a sentence."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _adapted(auto: str, place: str, base: str, *, dtype: Any, **hub: Any) -> Any:
@@ -85,7 +100,7 @@ def _adapted(auto: str, place: str, base: str, *, dtype: Any, **hub: Any) -> Any
     import transformers
     from peft import PeftModel
 
-    with faults.in_words(place, "adapter"):
+    with faults.in_words(place, "adapter"), without_bars(), _without_report():
         config = transformers.AutoConfig.from_pretrained(place, **hub)
         opened = getattr(transformers, auto).from_pretrained(
             base, config=config, dtype=dtype, use_safetensors=True, ignore_mismatched_sizes=True, **hub
@@ -103,7 +118,7 @@ def _open(auto: str, place: str, *, config: Any, dtype: Any, params: Any, placed
     hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
     if base := adapter_base(place, token=params.token):
         return _adapted(auto, place, base, dtype=dtype, **hub).merge_and_unload().requires_grad_(True), ()
-    with faults.in_words(place, "model"):
+    with faults.in_words(place, "model"), _without_report():
         model, report = getattr(transformers, auto).from_pretrained(
             place,
             config=config,

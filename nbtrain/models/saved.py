@@ -81,7 +81,7 @@ def _mend_generation(model: Any) -> None:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """transformers draws a bar for each model it opens: in a cell that is an output, dead once the file is saved."""
     from transformers.utils import logging
 
@@ -103,7 +103,7 @@ def saved_model(path: str | os.PathLike[str], *, trust_remote_code: bool = False
     from transformers import AutoModelForCausalLM
 
     place = resolve(os.fspath(path))
-    with faults.in_words(place, "model"), _without_bars():
+    with faults.in_words(place, "model"), without_bars():
         return AutoModelForCausalLM.from_pretrained(
             place, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code
         ).eval()

@@ -88,8 +88,9 @@ class Classes:
             )
 
         def of_one(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+            # not the mean that torch gives, in which the weights of a batch cancel out where it has one class
             total = functional.cross_entropy(outputs.logits, labels, weight=weight.to(outputs.logits), reduction="sum")
-            return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+            return total / len(labels)
 
         return of_several if self.several else of_one
 
@@ -204,6 +205,25 @@ def answers(config: Any, logits: Any, threshold: float | None = None) -> list[di
             label = names[int(row.argmax())]
             said.append({"label": label, "score": scores[label], "scores": scores})
     return said
+
+
+def measured(config: Any, logits: Any, expected: Any) -> dict[str, float]:
+    """The loss and the metrics of a saved model, with its own thresholds.
+
+    Args:
+        logits: (rows, classes) floats. expected: as `Classes.expected` gives it.
+    """
+    import numpy
+    from scipy.special import log_expit, log_softmax
+
+    several = config.problem_type == "multi_label_classification"
+    scores = probabilities(logits, several=several)
+    if several:
+        loss = -(expected * log_expit(logits) + (1 - expected) * log_expit(-logits)).mean()
+        predicted = (scores >= numpy.array(config.label_thresholds)).astype(int)
+    else:
+        loss, predicted = -log_softmax(logits, axis=1)[numpy.arange(len(expected)), expected].mean(), scores.argmax(1)
+    return {"loss": float(loss)} | measures.measure(Answers(expected, predicted, scores))
 
 
 def spoken(path: Path) -> str:

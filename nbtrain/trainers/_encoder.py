@@ -44,10 +44,8 @@ class Job:
     measure: what the model says to the held-out rows to the values of an evaluation; the loss is added.
     metric: of those values, by which one evaluation is better than another.
     show: what the model says to the first rows of `shown` to samples.
-    loss: (outputs, labels, num_items_in_batch) to a loss in place of the model's own.
+    loss: (outputs, labels, num_items_in_batch) to the mean loss of a batch, in place of the model's own.
     logged: what is told with each loss of the training.
-    mean: whether the loss of a batch is its mean whatever the batches of a step: not so where the model's own divides
-        by the items of a whole step.
     rows: the outputs of a batch, and the batch, to what `measure` and `show` get for each of its rows.
     ready: a model that was just opened, before it is trained or an adapter is merged into it.
     conclude: the trained model and what it says to the held-out rows, where the training came to its end.
@@ -68,7 +66,6 @@ class Job:
     processor: Any = None
     loss: Callable[..., Any] | None = None
     logged: Callable[[], Mapping[str, float]] = dict
-    mean: bool = True
     rows: Callable[[Any, Mapping[str, Any]], Found] = _logits
     ready: Callable[[Any], None] = lambda model: None
     conclude: Callable[[Any, Found], None] = lambda model, found: None
@@ -182,8 +179,9 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
         processing_class=job.processor,
         compute_loss_func=job.loss,
     )
-    # a Trainer takes the loss of a model that knows of accumulation as divided already; some divide for one task only
-    trainer.loss_is_scaled_for_ga = not job.mean
+    # a Trainer takes the loss of a model that may be told of accumulation as divided already; most with a head take no
+    # notice, and accumulated batches would count in full
+    trainer.loss_is_scaled_for_ga = trainer.model_accepts_loss_kwargs = False
     trainer.log = _fuller(trainer.log, job.logged)
     return trainer, {
         "model": params.model,

@@ -130,11 +130,15 @@ def answers(config: Any, logits: Any) -> list[float | dict[str, float]]:
     Args:
         config: of the model. logits: (rows, targets) floats.
     """
-    said = logits * getattr(config, "target_spread", 1.0) + getattr(config, "target_middle", 0.0)
     names = [config.id2label[at] for at in range(config.num_labels)]
     if len(names) == 1:
-        return [float(row[0]) for row in said]
-    return [dict(zip(names, map(float, row), strict=True)) for row in said]
+        return [float(row[0]) for row in in_own_unit(config, logits)]
+    return [dict(zip(names, map(float, row), strict=True)) for row in in_own_unit(config, logits)]
+
+
+def in_own_unit(config: Any, logits: Any) -> Any:
+    """What a saved model says, in the unit of its targets: (rows, targets) floats."""
+    return logits * getattr(config, "target_spread", 1.0) + getattr(config, "target_middle", 0.0)
 
 
 def spoken(path: Path) -> str:

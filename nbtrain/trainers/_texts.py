@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from nbtrain.data import columns
+from nbtrain.data import check as judge
+from nbtrain.data import columns, read
 from nbtrain.data.labelled import TEXTS, Form, Texts
 from nbtrain.data.tokens import identity
-from nbtrain.errors import ParamError
+from nbtrain.errors import ParamError, RunError
 from nbtrain.models import load
 from nbtrain.models.pretrained import TINY, open_tokenizer
 from nbtrain.params import option
@@ -139,7 +142,7 @@ def logits(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any]) -> Any:
     from transformers import DataCollatorWithPadding
 
     longest, padded = _encoder.longest(params, model.config, tokenizer), DataCollatorWithPadding(tokenizer)
-    texts, found = [as_texts(params, row) for row in rows], []
+    texts, found = [row if isinstance(row, Texts) else as_texts(params, row) for row in rows], []
     for begin in range(0, len(texts), _ASKED):
         tokens = tokens_of(texts[begin : begin + _ASKED], tokenizer, longest)
         size = len(tokens["input_ids"])
@@ -174,6 +177,33 @@ def opened(params: Any, path: str, auto: str = AUTO) -> tuple[Any, Any]:
     trusted = params.trust_remote_code
     model = load.saved_headed(auto, path, trust_remote_code=trusted).to(load.device().kind)
     return model, load.saved_tokenizer(path, trust_remote_code=trusted)
+
+
+@contextmanager
+def to_measure(
+    params: Any, data: Any, form_of: Callable[[Any], Form], by: Callable[[Any], Sequence[Any]] | None = None
+) -> Iterator[tuple[Any, Form]]:
+    """The rows that a saved model is measured on, and how they are read; they last as long as the context.
+
+    Args:
+        data: None for those that the run held out, else what --data-path takes; its training split is measured.
+        form_of: rows to how they are read. by: as `read` takes it, where the run did.
+
+    Raises:
+        RunError: the run held nothing out. DataError: the rows cannot be used.
+    """
+    changes = (
+        {} if data is None else {"data_path": data, "valid_split": None, "valid_fraction": 0.0, "max_samples": None}
+    )
+    asked = params.but(**changes)
+    with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
+        splits = read.read(asked, Path(cache), by=by)
+        form = form_of(splits.train)
+        splits, _ = judge.check(splits, form, on_bad_rows=params.on_bad_rows)
+        rows = splits.valid if data is None else splits.train
+        if rows is None:
+            raise RunError("the run held no rows out", fix="give rows: run.evaluate(data)")
+        yield rows, form
 
 
 def usage(path: Path, said: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from nbtrain.trainers._texts import AUTO, opened
 
 LISTED = 20  # rows that the model is most mistaken about, in the report
 
-__all__ = ["Params", "TextClassificationParams", "check", "opened", "predict", "train", "usage"]
+__all__ = ["Params", "TextClassificationParams", "check", "evaluate", "opened", "predict", "train", "usage"]
 
 
 class TextClassificationParams(
@@ -74,6 +74,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     splits = _encoder.judged(params, run, splits, form)
     run.warn("\n".join(_balance(splits, form)))
     classes = _classes.Classes(form.labels, params.threshold)
+    if params.threshold is not None and not classes.several:
+        run.warn("threshold only applies to rows with several labels, will be ignored")
     tokenizer, config = _texts.processor(params, run)
     classes.describe(config)
     run.stage("tokenising")
@@ -113,7 +115,6 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         tiny=_texts.TINY_TEXT,
         processor=tokenizer,
         loss=classes.loss(params.class_weights, counts, len(splits.train)),
-        mean=classes.several,
         conclude=conclude,
     )
     return _encoder.fit(params, run, job)
@@ -186,6 +187,19 @@ def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **sett
     if unknown := settings.keys() - {"threshold"}:
         raise ParamError(f"predict has no setting {', '.join(sorted(unknown))}", fix="it has threshold")
     return _classes.answers(model.config, _texts.logits(params, model, tokenizer, rows), settings.get("threshold"))
+
+
+def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:
+    """The saved model measured, with its own thresholds: on the rows that the run held out, or on others."""
+    model, tokenizer = opened(params, path)
+    names = [model.config.id2label[at] for at in range(model.config.num_labels)]
+    known = params.but(labels=names, multi_label=model.config.problem_type.startswith("multi"))
+    by = partial(_classes_of, params) if data is None else None
+    with _texts.to_measure(params, data, partial(_form, known), by) as (rows, form):
+        classes = _classes.Classes(form.labels)
+        expected = classes.expected([classes.mark(form.classes(row)) for row in rows])
+        logits = _texts.logits(params, model, tokenizer, [form.texts(row) for row in rows])
+    return _classes.measured(model.config, logits, expected)
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from pydantic import BeforeValidator
 from nbtrain.data import labelled, read
 from nbtrain.data.labelled import Form
 from nbtrain.errors import ParamError
+from nbtrain.evaluate.numbers import measure
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
@@ -29,7 +30,7 @@ from nbtrain.trainers._texts import AUTO, opened
 
 LISTED = 20  # rows that the model is most mistaken about, in the report
 
-__all__ = ["Params", "TextRegressionParams", "check", "opened", "predict", "train", "usage"]
+__all__ = ["Params", "TextRegressionParams", "check", "evaluate", "opened", "predict", "train", "usage"]
 
 
 class TextRegressionParams(
@@ -135,6 +136,17 @@ def predict(
     if settings:
         raise ParamError(f"predict of {params.room} has no settings; found {', '.join(sorted(settings))}")
     return _numbers.answers(model.config, _texts.logits(params, model, tokenizer, rows))
+
+
+def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:
+    """The saved model measured, in the unit of its targets: on the rows that the run held out, or on others."""
+    import numpy
+
+    model, tokenizer = opened(params, path)
+    with _texts.to_measure(params, data, partial(_form, params)) as (rows, form):
+        expected = numpy.array([form.values(row) for row in rows])
+        logits = _texts.logits(params, model, tokenizer, [form.texts(row) for row in rows])
+    return measure(expected, _numbers.in_own_unit(model.config, logits))
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from nbtrain import trainers
 from nbtrain.data import sources
-from nbtrain.errors import ParamError
+from nbtrain.errors import DataError, ParamError
 from nbtrain.run import all_runs, train_here
 from nbtrain.trainers import _texts
 
@@ -118,6 +118,17 @@ def test_predict_takes_texts_pairs_and_rows(learnt):
         ROOM.predict(learnt.params, model, tokenizer, [{"other": 3}])
     with pytest.raises(ParamError, match="no setting temperature"):
         ROOM.predict(learnt.params, model, tokenizer, [text], temperature=1)
+
+
+def test_the_saved_model_is_measured_again(learnt, table):
+    again = ROOM.evaluate(learnt.params, str(learnt.folder.model))
+    assert {name: again[name] for name in ("accuracy", "f1_macro", "auc", "loss")} == pytest.approx(
+        {name: learnt.values[name] for name in ("accuracy", "f1_macro", "auc", "loss")}, rel=1e-4
+    )
+    known = ROOM.evaluate(learnt.params, str(learnt.folder.model), table(demo(60)))
+    assert known["accuracy"] > 0.7
+    with pytest.raises(DataError, match="label 'x' is not among the 7"):
+        ROOM.evaluate(learnt.params, str(learnt.folder.model), table([{"text": "a", "label": "x"}]))
 
 
 def test_the_snippet_of_the_card_runs(learnt, monkeypatch, capsys):

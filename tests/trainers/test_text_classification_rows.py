@@ -51,6 +51,9 @@ def test_labels_of_rows_with_several_are_learnt_and_their_thresholds_kept(in_roo
     assert none["labels"] == []
     everything = ROOM.predict(found.params, model, tokenizer, ["it is here"], threshold=0)[0]
     assert everything["labels"] == ["blue", "green", "red"]
+    measured = ROOM.evaluate(found.params, str(found.folder.model))
+    assert measured["f1_micro"] > 0.9
+    assert measured["loss"] < 0.3
     monkeypatch.chdir(found.folder.path)
     exec(ROOM.usage(found.params, found.folder.model)[1], {})
     assert capsys.readouterr().out.startswith("[")
@@ -155,3 +158,11 @@ def test_a_metric_that_does_not_rise_by_the_threshold_ends_the_training(in_room,
     found = in_room("text-classification", **given)
     assert len(found.evaluations) == 3
     assert "has not been better for 2 evaluations" in warned(found)
+
+
+def test_a_threshold_is_for_rows_with_several_labels(in_room, table, several):
+    given = {**SHORT, "max_steps": 1, "threshold": 0.25}
+    one = in_room("text-classification", data_path=table(demo(48)), **given)
+    assert "threshold only applies to rows with several labels, will be ignored" in warned(one)
+    many = in_room("text-classification", data_path=several, **given)
+    assert json.loads((many.folder.model / "config.json").read_text())["label_thresholds"] == [0.25] * 3

@@ -95,6 +95,13 @@ def test_predict_gives_numbers_by_name(learnt):
         ROOM.predict(learnt.params, model, tokenizer, ["many"], threshold=1)
 
 
+def test_the_saved_model_is_measured_again(learnt, table):
+    again = ROOM.evaluate(learnt.params, str(learnt.folder.model))
+    assert again == pytest.approx({name: learnt.values[name] for name in again}, rel=1e-3)
+    other = ROOM.evaluate(learnt.params, str(learnt.folder.model), table(prices(40, seed=1)))
+    assert other["pearson"] > 0.8
+
+
 def test_the_snippet_of_the_card_runs(learnt, monkeypatch, capsys):
     monkeypatch.chdir(learnt.folder.path)
     library, code = ROOM.usage(learnt.params, learnt.folder.model)
