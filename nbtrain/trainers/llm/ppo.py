@@ -184,9 +184,9 @@ def _rounds(
         for step in steps:
             epoch, place = steps.epoch(step)
             chosen = list(in_order(rows, size, params.seed + epoch))[place]
-            played = learner.play(tokens.train[chosen])
-            values = learner.describe(played) | learner.learn(played, move)
-            steps.log(values | {"learning_rate": course.get_last_lr()[0]}, tokens=int(played.rollout.mask.sum()))
+            played, rate = learner.play(tokens.train[chosen]), course.get_last_lr()[0]
+            values = learner.describe(played) | learner.learn(played, move) | {"learning_rate": rate}
+            steps.log(values, tokens=int(played.rollout.mask.sum()))
         return steps.end()
 
 

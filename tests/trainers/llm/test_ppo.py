@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from nbtrain import fit, trainers
 from nbtrain.errors import DataError, ParamError
@@ -16,6 +16,7 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
 from nbtrain.trainers.llm import _reinforced, ppo
+from nbtrain.trainers.rl import rewards
 
 QUESTIONS = ["What is the sea?", "Name a colour.", "Who made bread?", "Why does it rain?", "What is a town?"]
 ROWS = [{"prompt": f"{question} ({number})", "answer": str(number)} for number in range(5) for question in QUESTIONS]
@@ -95,8 +96,8 @@ def test_a_policy_learns_what_is_rewarded(trained):
         rl_mini_batch_size=25, rl_num_ppo_epochs=4, epochs=8, rl_kl_coef=0.01, valid_fraction=0, scheduler="constant",
         warmup_ratio=0, save_strategy="no",
     )  # fmt: skip
-    rewards = [values["reward"] for values in logged(run)]
-    assert sum(rewards[-3:]) / 3 > sum(rewards[:2]) / 2 + 0.4
+    course = [values["reward"] for values in logged(run)]
+    assert sum(course[-3:]) / 3 > sum(course[:2]) / 2 + 0.4
 
 
 def test_a_run_tells_what_it_does_and_leaves_a_model(trained):
@@ -161,6 +162,19 @@ def test_a_function_of_the_notebook_reaches_the_run_and_its_script(tmp_path, mon
 
 def shouting(prompts, completions, **columns):
     return [float(text.isupper()) + int(answer) for text, answer in zip(completions, columns["answer"], strict=True)]
+
+
+def test_a_reward_model_judges_with_its_own_tokenizer(trained, small, tmp_path):
+    torch.manual_seed(1)
+    config = LlamaConfig.from_pretrained(small, num_labels=1, initializer_range=0.5)
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "scorer")
+    load.saved_tokenizer(small).save_pretrained(tmp_path / "scorer")
+    place = str(tmp_path / "scorer")
+    run = trained(rl_reward_fn=None, rl_reward_model_path=place, max_steps=1, valid_fraction=0, save_strategy="no")
+    sample = next(event for event in run.events if event.kind == "sampled").samples[0]
+    score = rewards.named({"name": "classifier", "model": place})
+    expected = score(prompts=[sample["prompt"]], completions=[sample["output"]])[0]
+    assert float(sample["reward"]) == pytest.approx(expected, abs=1e-3) and expected != 0
 
 
 def test_an_environment_asks_and_judges(trained, tmp_path):
