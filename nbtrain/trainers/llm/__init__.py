@@ -1,9 +1,11 @@
-"""Language models: trained on text (default, also called generic), or on chats and instructions (sft).
+"""Language models: trained on text, chats, preferences or rewards, or by a teacher; and models that reward.
 
-Data: text; messages; prompt and response; alpaca or sharegpt columns
-Result: a causal language model
+Data: text; messages; prompt and response; alpaca or sharegpt columns; prompt, chosen and rejected; prompts alone
+Result: a causal language model; of reward a sequence classifier
 Extra: nbtrain[llm]
-Source: Ouyang et al. 2022, arXiv:2203.02155 (sft); Hu et al. 2021, arXiv:2106.09685 (LoRA)
+Source: Ouyang et al. 2022, arXiv:2203.02155 (sft, reward); Hu et al. 2021, arXiv:2106.09685 (LoRA); Rafailov et al.
+    2023, arXiv:2305.18290 (dpo); Hong et al. 2024, arXiv:2403.07691 (orpo); Schulman et al. 2017, arXiv:1707.06347
+    (ppo); Shao et al. 2024, arXiv:2402.03300 (grpo); Hinton et al. 2015, arXiv:1503.02531 (distillation)
 """
 
 from __future__ import annotations

@@ -26,10 +26,9 @@ def brief(prompts, completions, **columns):
     "given",
     [
         {"trainer": "distillation", "teacher_model": shout},
-        {"trainer": "distillation", "teacher_model": "tiny", "distill_max_teacher_length": 32},
         {"trainer": "grpo", "rl_reward_fn": [brief, "regex"], "rl_max_new_tokens": 4},
     ],
-    ids=["a function teaches", "a model teaches", "grpo"],
+    ids=["a function teaches", "grpo"],
 )
 def test_the_script_does_it_again(workdir, given):
     rows = [{"prompt": f"Tell me about {number}."} for number in range(9)]
