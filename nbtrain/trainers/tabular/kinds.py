@@ -255,7 +255,9 @@ def parts_of(values: pandas.Series, form: str) -> pandas.DataFrame:
     texts = values.where(texts_of(values) != "") if form else values
     moments = pandas.to_datetime(texts, format=form or None, errors="coerce", utc=True)
     days = (moments - pandas.Timestamp(0, tz="UTC")) / pandas.Timedelta(days=1)
-    found = {name: getattr(moments.dt, name).astype("float64") for name in ("year", "month", "day", "day_of_week", "hour")}
+    found = {
+        name: getattr(moments.dt, name).astype("float64") for name in ("year", "month", "day", "day_of_week", "hour")
+    }
     return pandas.DataFrame(found | {"days": days.astype("float64")})
 
 

@@ -52,7 +52,7 @@ def preparer(view: View, columns: Iterable[Column], params: Any, rows: int) -> A
     texts = [column.name for column in columns if column.kind == "text"]
     steps: list[tuple[str, Any, Any]] = []
     if numbers:
-        steps.append(("numbers", _for_numbers(view, params), numbers))
+        steps.append(("numbers", _for_numbers(view, params, rows), numbers))
     if categories:
         steps.append(("categories", _for_categories(view, params, rows), categories))
     steps += [(f"text {name}", _for_text(view, params), name) for name in texts]
@@ -65,7 +65,7 @@ def _numbers(column: Column) -> list[str]:
     return [column.name] if column.kind == "number" else []
 
 
-def _for_numbers(view: View, params: Any) -> Any:
+def _for_numbers(view: View, params: Any, rows: int) -> Any:
     from sklearn import preprocessing
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
@@ -84,7 +84,10 @@ def _for_numbers(view: View, params: Any) -> Any:
             )
         )
     if scaler == "normal":
-        steps.append(preprocessing.QuantileTransformer(output_distribution="normal", random_state=params.seed))
+        marks = min(1000, rows)
+        steps.append(
+            preprocessing.QuantileTransformer(n_quantiles=marks, output_distribution="normal", random_state=params.seed)
+        )
     elif scaler:
         steps.append(getattr(preprocessing, scalers[scaler])())
     return make_pipeline(*steps) if steps else "passthrough"

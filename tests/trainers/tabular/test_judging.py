@@ -115,7 +115,9 @@ def test_no_feature_one_row_and_few_rows_are_told(judged, trained, flowers):
 
 def test_a_csv_is_judged_by_its_rows(judged, tmp_path):
     path = tmp_path / "table.csv"
-    path.write_text("a<b,c[0],target\n" + "".join(f"{at / 3},{at % 4},{'yes' if at % 5 else 'no'}\n" for at in range(40)))
+    path.write_text(
+        "a<b,c[0],target\n" + "".join(f"{at / 3},{at % 4},{'yes' if at % 5 else 'no'}\n" for at in range(40))
+    )
     assert [column.name for column in judged(str(path)).columns.used] == ["a<b", "c[0]"]
     with path.open("a") as file:
         file.write("1,2\n")
