@@ -38,7 +38,7 @@ class TextClassificationParams(
     """Parameters of `text-classification`."""
 
     target_column: str = option("target", "column of the class, or of the labels", group="Data")
-    labels: Annotated[list[str] | None, BeforeValidator(_texts.names_of)] = option(
+    labels: Annotated[str | list[str] | None, BeforeValidator(_texts.names_of)] = option(
         None, "the classes in their order, with commas or as JSON; none: those of the training rows", group="Data"
     )
     multi_label: bool | None = option(

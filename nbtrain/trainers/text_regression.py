@@ -38,7 +38,7 @@ class TextRegressionParams(
 ):
     """Parameters of `text-regression`."""
 
-    target_column: Annotated[list[str], BeforeValidator(_texts.names_of)] = option(
+    target_column: Annotated[str | list[str], BeforeValidator(_texts.names_of)] = option(
         ["target"], "column of the number; several with commas, or as JSON", group="Data"
     )
     scale_targets: bool = option(
