@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy
     import pandas
 
+_ROLES = ("target", "id")
 _SHOWN = 5
 _FEW = 2  # rows
 _STRAIGHT = 0.99999  # correlation from which a feature is the target in other units
@@ -74,6 +75,9 @@ def judge(params: Any, cache: Path) -> Judged:
     Raises:
         DataError: it cannot be learnt from, or has rows that cannot be used and are not to be left out.
     """
+    if strange := [role for role in params.column_mapping or {} if role not in _ROLES]:
+        what = f"--column-mapping names the role {strange[0]!r}; roles of a table are {' and '.join(_ROLES)}."
+        raise DataError(what, fix='Write {"target": "column"}.')
     tables = reading.read(params, cache)
     frame = tables.train.frame
     names = goals.target_names(frame, params)

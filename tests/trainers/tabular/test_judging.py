@@ -46,6 +46,8 @@ def test_a_target_that_is_not_there_is_told_with_the_nearest(judged, flowers):
         judged(flowers, target_columns="colur")
     with pytest.raises(DataError, match="no column 'target'"):
         judged(flowers.drop(columns="target"))
+    with pytest.raises(DataError, match="names the role 'text'; roles of a table are target and id"):
+        judged(flowers, column_mapping={"text": "colour"})
     with pytest.raises(DataError, match="no column 'key'"):
         judged(flowers, id_column="key")
 
