@@ -151,6 +151,9 @@ def _literal(value: Any, folder: RunFolder | None) -> str:
     place = inside(value, folder)
     if place:
         return f"Path(__file__).resolve().parent / {_quoted(place)}"
+    if isinstance(value, list) and any(inside(each, folder) for each in value):
+        parts = (_literal(each, folder) for each in value)
+        return f"[{', '.join(f'str({part})' if part.startswith('Path(') else part for part in parts)}]"
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -25,7 +25,7 @@ from nbtrain.trainers.llm._language import Tokens, opened, usage
 from nbtrain.trainers.llm._learner import Learner, Table, in_order
 from nbtrain.trainers.llm._reinforced import is_rewarded, judged, longest_answer, prepare, recognise
 from nbtrain.trainers.llm.sft import predict
-from nbtrain.trainers.rl import environments
+from nbtrain.trainers.rl import environments, sandbox
 from nbtrain.trainers.rl.rewards import Combined
 from nbtrain.trainers.rl.rollouts import Drawing, chunks
 
@@ -78,6 +78,8 @@ class PPO(BaseModel):
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
     """Train; the last evaluation's values."""
     reward = _reinforced.reward(params)  # what is wrong with it is told before anything is read
+    if any(name.startswith("code") for name in reward.rewards):
+        run.warn(sandbox.told())
     form: list[Any] = []
 
     def remembered(params: Any, splits: Any) -> Any:
@@ -103,7 +105,8 @@ def _table(params: Any, tokenizer: Any, ends: Sequence[int], reward: Combined) -
 
 
 def check(params: Any, cache: Path) -> list[str]:
-    """The data, read and judged."""
+    """The data, read and judged; what is wrong with the reward is told first."""
+    _reinforced.reward(params)
     return _language.check(params, cache, recognise)
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from nbtrain import fit, trainers
+from nbtrain import export, fit, trainers
 from nbtrain.errors import DataError, ParamError
 from nbtrain.models import load
 from nbtrain.runs import checkpoints
@@ -154,6 +154,8 @@ def test_a_function_of_the_notebook_reaches_the_run_and_its_script(tmp_path, mon
     assert "def shouting" in (run.data / "rl_reward_fn" / "shouting.py").read_text()
     assert 'parent / "data/rl_reward_fn/shouting.py"' in run.script.read_text()
     again = fit.asked(run)
+    several = export.script(again.but(rl_reward_fn=["length", again.rl_reward_fn]), run)
+    assert '["length", str(Path(__file__).resolve().parent / "data/rl_reward_fn/shouting.py")]' in several
     copy = fit.prepare(again.but(project_name=str(tmp_path / "again")))
     assert fit.fit(copy) == "finished"
     one, other = weights(run.model), weights(copy.model)
