@@ -17,7 +17,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -58,13 +58,15 @@ def store(function: Callable[..., Any], folder: Path) -> Path:
         fix = "keep it in a file: FILE.py:function"
         raise ParamError(what, why=f"{type(error).__name__}: {error}", fix=fix) from None
     atomic_write(path, content)
+    with suppress(OSError, TypeError):  # for whoever wants to know what was run
+        atomic_write(path.with_suffix(".txt"), inspect.getsource(function))
     return path
 
 
 def kept(value: Any, folder: Path) -> Any:
     """`value` with the path of each function, itself or in a list, in its place."""
     if isinstance(value, list):
-        return [kept(each, folder) for each in value]
+        return [kept(each, folder / str(place)) for place, each in enumerate(value)]  # two may have one name
     return str(store(value, folder)) if callable(value) else value
 
 
@@ -95,9 +97,6 @@ def module(origin: str) -> ModuleType:
         ParamError: it is not there, or raised while it was loaded.
     """
     if not origin.endswith(".py"):
-        here = os.getcwd()  # the worker runs with -P: the folder a user is in is searched last, not first
-        if here not in sys.path:
-            sys.path.append(here)
         with _told(origin):
             return importlib.import_module(origin)
     path = Path(origin).expanduser().resolve()
@@ -119,7 +118,10 @@ def last_line(error: BaseException) -> str:
 
 @contextmanager
 def _told(place: str) -> Iterator[None]:
-    """Whatever the user's code raises while it is loaded, in words."""
+    """The user's code is loaded inside; whatever it raises is told in words."""
+    here = os.getcwd()
+    if here not in sys.path:  # the worker runs with -P: the folder a user is in is searched last, not first
+        sys.path.append(here)
     try:
         yield
     except Exception as error:

@@ -63,9 +63,10 @@ def test_one_that_cannot_be_handed_on_is_refused(tmp_path):
 
 
 def test_functions_are_kept_where_they_stand_in_a_list(tmp_path):
-    found = functions.kept(["length", plain, {"name": "format"}], tmp_path)
-    assert found == ["length", str(tmp_path / "plain.py"), {"name": "format"}]
+    found = functions.kept(["length", plain, {"name": "format"}, lambda: 1, lambda: 2], tmp_path)
+    assert found[:3] == ["length", str(tmp_path / "1" / "plain.py"), {"name": "format"}]
     assert functions.load(found[1])(1) == [4]
+    assert [functions.load(each)() for each in found[3:]] == [1, 2]
 
 
 def test_a_module_and_a_file_name_a_function(tmp_path):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, model_validator
 
+from nbtrain.errors import ParamError
 from nbtrain.models import load
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
@@ -77,6 +79,8 @@ class PPO(BaseModel):
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
     """Train; the last evaluation's values."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ParamError("ppo trains in one process, and this is one of several", fix="start it without a launcher.")
     reward = _reinforced.reward(params)  # what is wrong with it is told before anything is read
     if any(name.startswith("code") for name in reward.rewards):
         run.warn(sandbox.told())
