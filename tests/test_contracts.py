@@ -220,8 +220,10 @@ MAGIC = re.compile(r"^[>\s]*(?:\w+ = )?%autotrain ([\w-]+) (--.*)$", re.MULTILIN
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_the_lines_that_a_reader_is_shown_are_understood(path):
     text = "\n".join(code_of(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
-    names = {"train_df": [{"text": "a row"}]}
+    # what a cell before has made: rows, and whatever else a line puts in ({run}, $template)
+    names = dict.fromkeys(re.findall(r"--df (\w+)", text), [{"text": "a row"}])
     for room, line in MAGIC.findall(text):
+        names |= dict.fromkeys(re.findall(r"[{$](\w+)", line), "a text with {input}")
         tokens = words.split(line, names).tokens
         if tokens != ["--help"]:
             room_params = trainers.load(room).Params
