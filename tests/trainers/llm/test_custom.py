@@ -126,12 +126,12 @@ def test_chats_can_be_trained_as_plain_text(run, tmp_path, params):
 
 
 def test_the_rows_as_they_are_trained_can_be_kept(run, tmp_path, params):
+    prepared(run, tmp_path, params)
+    assert not (run.folder.data / "processed-train.jsonl").exists()
     prepared(run, tmp_path, params, save_processed_data="local")
-    kept = [json.loads(line) for line in (run.folder.data / "processed-train.jsonl").open()]
+    kept = [json.loads(line) for line in (run.folder.data / "processed-train.jsonl").read_text().splitlines()]
     assert len(kept) == 16 and kept[0]["messages"] in chats(20)
     assert (run.folder.data / "processed-valid.jsonl").exists()
-    prepared(ActiveRun(RunFolder(tmp_path / "other"), run._journal), tmp_path, params)
-    assert not (tmp_path / "other" / "data" / "processed-train.jsonl").exists()
 
 
 def test_what_is_needless_is_told(run, tmp_path, params):

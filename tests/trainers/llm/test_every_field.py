@@ -22,7 +22,7 @@ from nbtrain.runs.journal import Journal
 from nbtrain.trainers import _loop
 from nbtrain.trainers import load as room
 from nbtrain.trainers._samples import Manner
-from nbtrain.trainers.llm import METHODS, _language, _ways
+from nbtrain.trainers.llm import METHODS, _language, _reinforced, _ways, grpo
 
 Params = room("llm").Params
 TESTS = Path(__file__).resolve().parents[2]
@@ -53,22 +53,28 @@ ARGUMENTS = {
 TOKENS = {
     "trainer": ({}, "default"),
     "chat_template": ({}, "alpaca"),
-    "block_size": ({}, 16),
-    "model_max_length": ({}, 16),
-    "max_seq_length": ({}, 16),
+    "block_size": ({"response_only_loss": False}, 16),
+    "model_max_length": ({"response_only_loss": False}, 16),
+    "max_seq_length": ({"response_only_loss": False}, 16),
     "packing": ({}, True),
     "response_only_loss": ({}, False),
     "conversation_extension": ({}, 3),
     "apply_chat_template": ({}, False),
     "column_mapping": ({}, {"prompt": "response", "response": "prompt"}),
     "valid_fraction": ({}, 0.5),
-    "valid_split": ({"data_path": "splits"}, "extra"),
-    "train_split": ({"data_path": "splits"}, "extra"),
+    "valid_split": ({"data_path": "splits"}, "test"),
+    "train_split": ({"data_path": "splits"}, "test"),
     "max_samples": ({}, 5),
     "data_path": ({}, "text.jsonl"),
     "text_column": ({"trainer": "default", "data_path": "text.jsonl"}, "other"),
     "add_eos_token": ({"trainer": "default", "data_path": "text.jsonl"}, False),
     "sample_prompts": ({}, ["Who?"]),
+}
+# field: (another value, argument of TRL's GRPO; ppo draws by the same three)
+DRAWN = {
+    "rl_top_k": (3, "top_k"),
+    "rl_top_p": (0.5, "top_p"),
+    "rl_temperature": (0.3, "temperature"),
 }
 # field: (what stands beside it, another value, what is looked at)
 MODEL = {
@@ -92,7 +98,8 @@ WAYS = {
 # seen in a test of this file with the field's name
 OWN = {
     "project_name", "mixed_precision", "merge_adapter", "model", "padding", "use_flash_attention_2", "unsloth", "token",
-    "on_bad_rows", "repo_id", "username", "push_to_hub", "hub_private", "log", "trust_remote_code",
+    "on_bad_rows", "rl_env_module", "rl_env_class", "repo_id", "username", "push_to_hub", "hub_private", "log",
+    "trust_remote_code",
 }  # fmt: skip
 
 
@@ -102,7 +109,8 @@ def place(tmp_path_factory):
     pairs = [{"prompt": f"What is {n}, and why is it?", "response": f"It is {n + 1}, as all know."} for n in range(20)]
     texts = [{"text": f"The number {n} stands here.", "other": f"And {n} there."} for n in range(20)]
     (here / "splits").mkdir()
-    for name, rows in (("pairs", pairs), ("text", texts), ("splits/train", pairs[:12]), ("splits/extra", pairs[12:])):
+    parts = {"splits/train": pairs[:10], "splits/validation": pairs[10:14], "splits/test": pairs[14:]}
+    for name, rows in {"pairs": pairs, "text": texts, **parts}.items():
         (here / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return here
 
@@ -123,10 +131,11 @@ def named_in_other_tests() -> frozenset[str]:
 
 
 def test_every_field_is_shown_to_do_something_or_refused():
-    shown = {*ARGUMENTS, *TOKENS, *MODEL, *MANNER, *WAYS, *OWN, *named_in_other_tests()}
+    here = {*ARGUMENTS, *TOKENS, *MODEL, *MANNER, *DRAWN, *WAYS, *OWN}
+    shown = here | named_in_other_tests()
     dead = [name for name, item in Params.options().items() if name not in shown and not item.refused]
     assert not dead, f"nothing shows what {', '.join(dead)} do: add them to this file, or to a test of their own"
-    assert {*ARGUMENTS, *TOKENS, *MODEL, *MANNER, *WAYS, *OWN} <= Params.options().keys()
+    assert here <= Params.options().keys()
 
 
 @pytest.mark.parametrize("name", [name for name, item in Params.options().items() if item.refused])
@@ -177,6 +186,22 @@ def test_it_changes_the_model(name):
 def test_it_changes_how_samples_are_taken(name):
     value, part = MANNER[name]
     assert getattr(Manner.of(Params(**{name: value})), part) == value != getattr(Manner.of(Params()), part)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_it_changes_how_answers_are_drawn(name):
+    value, argument = DRAWN[name]
+    plain, other = (
+        grpo._settings(Params(trainer="grpo", rl_reward_fn="length", **given)) for given in ({}, {name: value})
+    )
+    assert other[argument] == value != plain[argument]
+
+
+def test_the_class_of_an_environment_is_chosen_by_name(monkeypatch):
+    asked = []
+    monkeypatch.setattr(_reinforced.environments, "named", lambda *given: asked.append(given))
+    _reinforced.environment(Params(trainer="grpo", rl_env_module="here.py", rl_env_class="Game"))
+    assert asked[0][:2] == ("here.py", "Game")
 
 
 @pytest.mark.parametrize("name", WAYS)
