@@ -82,6 +82,12 @@ class Learner:
         """Answers of one update of the weights."""
         return int(self.params.rl_mini_batch_size * self.params.gradient_accumulation)
 
+    @property
+    def at_once(self) -> int:
+        """Rows that go through the model together in an update."""
+        given = "batch_size" in self.params.given()
+        return int(self.params.batch_size if given else self.params.rl_mini_batch_size)
+
     def updates(self, rows: int) -> int:
         """Updates of the weights in a step over so many answers."""
         return math.ceil(rows / self.group) * int(self.params.rl_num_ppo_epochs)
@@ -194,9 +200,8 @@ class Learner:
     def _gradient(self, rollout: Rollout, mask: Any, hopes: Any, better: Any) -> dict[str, float]:
         """Add up the gradient of one update, rows after rows; what is told of it."""
         params, count = self.params, mask.sum().clamp(min=1)
-        size = params.batch_size if "batch_size" in params.given() else params.rl_mini_batch_size
         told: dict[str, float] = {}
-        for part in rollouts.chunks(len(mask), size):
+        for part in rollouts.chunks(len(mask), self.at_once):
             rows = rollout.rows(part)
             with self._autocast():
                 said = value.read(self.policy, rows.ids, rows.attention, rows.start, self.head)

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, model_validator
 
+from nbtrain.data.prompts import Prompts
 from nbtrain.errors import ParamError
 from nbtrain.models import load
 from nbtrain.params import option
@@ -91,21 +92,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         return form[0]
 
     tokens, tokenizer = _language.tokenised(params, run, prepare, remembered)
-    return fit(params, run, tokens, tokenizer, functools.partial(judged, reward, form[0]))
-
-
-def _table(params: Any, tokenizer: Any, ends: Sequence[int], reward: Combined) -> Table | None:
-    """Where the environment is played, None where there is none."""
-    if not params.rl_env_module:
-        return None
-    *_, (name, weight) = zip(reward.rewards, reward.weights, strict=True)
-
-    def first(environment: Any, row: Mapping[str, Any]) -> Sequence[int]:
-        asked = environments.asked(environment, row, None)
-        return row["prompt_ids"] if asked is None else sft.prompt(params, tokenizer, asked).ids
-
-    following = _reinforced.follow(params, tokenizer, ends)
-    return Table(_reinforced.environment(params), first, following, name, weight, _language.longest(params))
+    return fit(params, run, tokens, tokenizer, reward, form[0])
 
 
 def check(params: Any, cache: Path) -> list[str]:
@@ -114,7 +101,9 @@ def check(params: Any, cache: Path) -> list[str]:
     return _language.check(params, cache, recognise)
 
 
-def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any, judge: Any) -> dict[str, float]:
+def fit(
+    params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any, reward: Combined, form: Prompts
+) -> dict[str, float]:
     """Train on prompts, save the policy and see that it opens."""
     import torch
     from transformers import set_seed
@@ -134,7 +123,7 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any, judge: Any)
     drawing = Drawing(
         longest_answer(params), params.rl_temperature, params.rl_top_k, params.rl_top_p, ends=ends, pad=pad
     )
-    table = _table(params, tokenizer, ends, judge.args[0])
+    judge, table = functools.partial(judged, reward, form), _table(params, tokenizer, ends, reward)
     learner = Learner(params, policy, beside, tokenizer, drawing, judge, half=half, table=table)
     run.stage("preparing")
     values = _rounds(params, run, tokens, learner, device, precision)
@@ -144,6 +133,20 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any, judge: Any)
         run.stage("opening the saved model")
         load.verify(run.folder.model, trust_remote_code=params.trust_remote_code)
     return values
+
+
+def _table(params: Any, tokenizer: Any, ends: Sequence[int], reward: Combined) -> Table | None:
+    """Where the environment is played, None where there is none."""
+    if not params.rl_env_module:
+        return None
+    *_, (name, weight) = zip(reward.rewards, reward.weights, strict=True)
+
+    def first(environment: Any, row: Mapping[str, Any]) -> Sequence[int]:
+        asked = environments.asked(environment, row, None)
+        return row["prompt_ids"] if asked is None else sft.prompt(params, tokenizer, asked).ids
+
+    following = _reinforced.follow(params, tokenizer, ends)
+    return Table(_reinforced.environment(params), first, following, name, weight, _language.longest(params))
 
 
 def _rounds(
@@ -187,7 +190,7 @@ def _rounds(
         course.step()
         return float(norm)
 
-    with _steps.memory_told(lambda: steps.done + 1, params.batch_size):
+    with _steps.memory_told(lambda: steps.done + 1, learner.at_once):
         for step in steps:
             epoch, place = steps.epoch(step)
             chosen = list(in_order(rows, size, params.seed + epoch))[place]

@@ -35,6 +35,8 @@ def read(model: Any, ids: Any, attention: Any, start: int, head: Any = None) -> 
         ids: (rows, start + time) tokens. attention: the same shape, 1 where there is one.
         head: as `value_head` gives it.
     """
+    import torch
+
     positions = (attention.cumsum(1) - 1).clamp(min=0)
     given = {"input_ids": ids, "attention_mask": attention, "use_cache": False}
     bare = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -50,5 +52,8 @@ def read(model: Any, ids: Any, attention: Any, start: int, head: Any = None) -> 
         logits = model(**given).logits[:, -time - 1 : -1]
     finally:
         hook.remove()
-    values = head(seen[0][:, -time - 1 : -1].float()).squeeze(-1) if head is not None else None
+    if head is None:
+        return Read(logits.float(), None)
+    with torch.autocast(ids.device.type, enabled=False):  # half the digits are too few for a value
+        values = head(seen[0][:, -time - 1 : -1].float()).squeeze(-1)
     return Read(logits.float(), values)
