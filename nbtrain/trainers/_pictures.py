@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -254,13 +255,23 @@ def usage(path: Path, auto: str, said: str) -> tuple[str, str]:
     Args:
         said: Python that shows what the `model` says to `inputs`, those that `processor` makes of `picture`.
     """
+    adapter = path / "adapter_config.json"
+    library, names, opening = "transformers", "AutoImageProcessor", f'model = {auto}.from_pretrained("model")'
+    if adapter.is_file():
+        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        library, names = "peft", "AutoConfig, AutoImageProcessor"
+        opening = f"""\
+config = AutoConfig.from_pretrained("model")
+base = {auto}.from_pretrained({base!r}, config=config, ignore_mismatched_sizes=True)
+model = PeftModel.from_pretrained(base, "model")"""
+    imported = "from peft import PeftModel\n" if library == "peft" else ""
     code = f"""\
-from PIL import Image
-from transformers import AutoImageProcessor, {auto}
+{imported}from PIL import Image
+from transformers import {names}, {auto}
 
-model = {auto}.from_pretrained("model").eval()  # this folder's
+{opening}  # this folder's
 processor = AutoImageProcessor.from_pretrained("model")
 picture = Image.open("picture.jpg").convert("RGB")
 inputs = processor(picture, return_tensors="pt")
 {said}"""
-    return "transformers", code
+    return library, code

@@ -9,6 +9,7 @@ Source: He et al. 2015, arXiv:1512.03385; Lathuiliere et al. 2018, arXiv:1803.08
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,9 +63,9 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     splits = _encoder.judged(params, run, splits, form)
     processor, config = _pictures.processor(params, run, "image", BETTER)
     names = _pictures.changes(params, run, HARMLESS)
-    image, targets = form.columns["image"], _targets(form)
-    values = _values(splits, form)
-    numbers = _numbers.Numbers.of(values["train"], _told(targets, values["train"]), scale=params.scale_targets)
+    image, learnt = form.columns["image"], _learnt(form, splits.train)
+    values = _values(splits, learnt)
+    numbers = _numbers.Numbers.of(values["train"], learnt.names, scale=params.scale_targets)
     numbers.describe(config)
     run.warn("\n".join(_spread(splits, form)))
 
@@ -72,7 +73,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         picture = open_picture(row[image])
         if chance is not None:
             picture = changed(picture, names, chance).image
-        return picture, _numbers_of(row, targets)
+        return picture, learnt.values(row)
 
     shown = splits.valid if splits.valid is not None else splits.train
     expected = numbers.expected(values.get("valid", values["train"]))
@@ -124,11 +125,15 @@ def _read(params: Any, cache: Path) -> tuple[read.Splits, PictureForm]:
     if not chosen:
         chosen = [found["target"]] if "target" in found else _all_numbers(rows, found["image"])
     placed = {"image": found["image"], **{f"target {at}": name for at, name in enumerate(chosen, start=1)}}
+    form = PictureForm(
+        placed, lambda picture, row: "", f"pictures from {found['image']}, numbers from {', '.join(chosen)}"
+    )
+    learnt = _learnt(form, rows)
 
     def told(picture: Seen, row: Mapping[str, Any]) -> str:
-        return ", ".join(f"{value:g}" for value in _numbers_of(row, chosen))
+        return ", ".join(f"{value:g}" for value in learnt.values(row))
 
-    return splits, PictureForm(placed, told, f"pictures from {found['image']}, numbers from {', '.join(chosen)}")
+    return splits, replace(form, told=told)
 
 
 def _all_numbers(rows: Any, image: str) -> list[str]:
@@ -150,41 +155,22 @@ def _all_numbers(rows: Any, image: str) -> list[str]:
     return found
 
 
-def _targets(form: PictureForm) -> list[str]:
-    return [column for role, column in form.columns.items() if role != "image"]
+def _learnt(form: PictureForm, rows: Any) -> labelled.Form:
+    """How the numbers of a row are read."""
+    columns = {role: column for role, column in form.columns.items() if role != "image"}
+    return labelled.Form(columns, names=labelled.named(rows, tuple(columns.values())))
 
 
-def _numbers_of(row: Mapping[str, Any], targets: Sequence[str]) -> tuple[float, ...]:
-    """The row's numbers: one a column, or those of a list."""
-    return labelled.Form({f"target {at}": name for at, name in enumerate(targets)}).values(row)
-
-
-def _told(targets: Sequence[str], values: Sequence[Sequence[float]]) -> list[str]:
-    """The names of the targets; those of a list are numbered.
-
-    Raises:
-        DataError: some lists are longer than others.
-    """
-    lengths = {len(row) for row in values}
-    if len(lengths) > 1:
-        what = f"Column {targets[0]} has lists of {min(lengths)} to {max(lengths)} numbers."
-        raise DataError(what, fix="Give each picture as many.")
-    count = lengths.pop()
-    return list(targets) if len(targets) == count else [f"{targets[0]} {at}" for at in range(1, count + 1)]
-
-
-def _values(splits: read.Splits, form: PictureForm) -> dict[str, list[tuple[float, ...]]]:
+def _values(splits: read.Splits, learnt: labelled.Form) -> dict[str, list[tuple[float, ...]]]:
     """The numbers of all rows, by split; pictures are not touched."""
-    targets = _targets(form)
-    return {
-        name: [_numbers_of(row, targets) for row in rows.select_columns(targets)] for name, rows, _ in splits.items()
-    }
+    columns = list(learnt.targets)
+    return {name: [learnt.values(row) for row in rows.select_columns(columns)] for name, rows, _ in splits.items()}
 
 
 def _spread(splits: read.Splits, form: PictureForm) -> list[str]:
     """The numbers by split."""
-    values = _values(splits, form)
-    return _numbers.spread(values, _told(_targets(form), values["train"]))
+    learnt = _learnt(form, splits.train)
+    return _numbers.spread(_values(splits, learnt), learnt.names)
 
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:
