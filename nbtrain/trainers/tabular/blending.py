@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nbtrain.trainers.tabular import scoring
 
 if TYPE_CHECKING:
-    from nbtrain.trainers.tabular.search import Candidate, Material
+    from nbtrain.trainers.tabular.material import Candidate, Material
 
 _ROUNDS = 25
 

@@ -106,7 +106,7 @@ def fit(family: Family, settings: dict[str, Any], x: Any, y: Any, setting: Setti
     held = _tensors(*setting.held, setting) if early and setting.held else None
     with _ours(setting):
         quantiles = numpy.quantile(x, numpy.linspace(0, 1, _BINS + 1), axis=0).T
-        net = build(shape, torch.tensor(quantiles, dtype=torch.float32))
+        net = build(shape, torch.tensor(quantiles, dtype=torch.float32).contiguous())
         rate, decay = settings["learning_rate"], settings["weight_decay"]
         optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=decay)
         best, kept, epochs = float("inf"), None, 0

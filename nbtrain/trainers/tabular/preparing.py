@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from nbtrain.trainers.tabular.kinds import Column
@@ -18,18 +17,6 @@ scaled, a column a category."""
 _CODES = 254  # categories kept apart as codes; the others are read as one
 _COLUMNS = 64  # the same where each is a column
 _TEXT_PARTS = 16  # numbers that stand for a text
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What stands where in the matrix. names: of its columns. sources: the column of the table that each comes from.
-
-    categories: places of the codes.
-    """
-
-    names: tuple[str, ...]
-    sources: tuple[str, ...]
-    categories: tuple[int, ...]
 
 
 def rare_below(rows: int) -> int:
@@ -130,37 +117,13 @@ def _for_text(view: View, params: Any) -> Any:
     return make_pipeline(*parts, *([StandardScaler()] if view == "matrix" else []))
 
 
-def layout(fitted: Any) -> Layout:
-    """What stands where, of a preparer that has been fitted."""
-    from sklearn.preprocessing import OneHotEncoder
-
-    names, sources, categories = list[str](), list[str](), list[int]()
-    for name, step, columns in fitted.transformers_:
-        if name == "numbers":
-            names += columns
-            sources += columns
-        elif name == "categories":
-            made = list(step[-1].get_feature_names_out(columns))
-            if isinstance(step[-1], OneHotEncoder):
-                kept = [len(values) for values in _kept(step[-1])]
-                sources += [column for column, count in zip(columns, kept, strict=True) for _ in range(count)]
-            else:
-                categories += range(len(names), len(names) + len(columns))
-                sources += columns
-            names += made
-        elif name.startswith("text "):
-            names += [f"{columns} {at + 1}" for at in range(_TEXT_PARTS)]
-            sources += [columns] * _TEXT_PARTS
-    return Layout(tuple(names), tuple(sources), tuple(categories))
-
-
-def _kept(encoder: Any) -> list[list[Any]]:
-    """The columns that a one-hot encoder makes of each category."""
-    found = []
-    for values, rare in zip(encoder.categories_, encoder.infrequent_categories_, strict=True):
-        kept = [value for value in values if rare is None or value not in set(rare)]
-        found.append(kept + ([] if rare is None else ["rare"]))
-    return found
+def codes(view: View, columns: Iterable[Column]) -> tuple[int, ...]:
+    """The places of the categories in the matrix, where they are codes: behind the numbers, as `preparer` puts them."""
+    columns = list(columns)
+    if view == "matrix":
+        return ()
+    first = sum(len(_numbers(column)) for column in columns)
+    return tuple(range(first, first + sum(column.kind == "category" for column in columns)))
 
 
 def notices(table: pandas.DataFrame, columns: Iterable[Column]) -> list[str]:

@@ -18,8 +18,7 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.record import lower_is_better
 from nbtrain.trainers.tabular import estimators, scoring, trials
 from nbtrain.trainers.tabular.families import Family
-from nbtrain.trainers.tabular.goals import Goal
-from nbtrain.trainers.tabular.views import Views
+from nbtrain.trainers.tabular.material import Candidate, Material
 
 if TYPE_CHECKING:
     import numpy
@@ -30,45 +29,6 @@ _TRIALS, _GUESSES = "trials.json", "held-out.npz"
 _FIRST = 0.5  # share of the time that a lone family's first trial may take, and that auto's first round may
 _LEADERS = 3  # families that auto goes on with after its first round
 _SLOW = 1.5  # times what it may take: a family that would need more is left out
-
-
-@dataclass(frozen=True)
-class Material:
-    """What is learnt from. targets: (rows, targets). folds: (rows to fit to, rows to measure), each an array."""
-
-    goal: Goal
-    views: Views
-    targets: Array
-    folds: Sequence[tuple[Array, Array]]
-    threads: int
-
-    def no_guesses(self) -> Array:
-        """(rows, width) of NaN."""
-        import numpy
-
-        return numpy.full((len(self.targets), self.goal.width), numpy.nan)
-
-    def score(self, metric: str, guesses: Array) -> float:
-        """The mean over the folds; NaN where a row has no guess."""
-        values = [scoring.score(metric, self.goal, self.targets[held], guesses[held]) for _, held in self.folds]
-        return sum(values) / len(values)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The best trial of a family.
-
-    rounds: trees for each target, where the family has such. guesses: (rows, width), each made by a model that had not
-    seen the row; NaN where there is none. seconds: of one fit to all targets.
-    """
-
-    family: Family
-    trial: int
-    score: float
-    settings: dict[str, Any]
-    rounds: tuple[int, ...]
-    guesses: Array
-    seconds: float
 
 
 class _TooSlow(Exception):
@@ -211,8 +171,9 @@ class Search:
 
         material, began = self.material, time.monotonic()
         guesses, scores, rounds = material.no_guesses(), list[float](), list[list[int]]()
+        share = allowance / (len(material.folds) * len(material.goal.targets))
         for place, (rows, held) in enumerate(material.folds):
-            grown = self._over_targets(turn, (rows, held), guesses, began + allowance)
+            grown = self._over_targets(turn, (rows, held), guesses, began + allowance, share)
             if grown is None:
                 return None
             rounds.append(grown)
@@ -226,11 +187,11 @@ class Search:
         means = numpy.round(numpy.mean(rounds, axis=0)).astype(int)
         return _Tried(scores, tuple(map(int, means)) if turn.family.rounds else (), guesses, seconds, whole=True)
 
-    def _over_targets(self, turn: _Turn, fold: tuple[Array, Array], guesses: Array, end: float) -> list[int] | None:
+    def _over_targets(
+        self, turn: _Turn, fold: tuple[Array, Array], guesses: Array, end: float, share: float
+    ) -> list[int] | None:
         """Fit to each target of a fold and put its guesses in; the rounds of each, None where the trial is over."""
         material, held, grown = self.material, fold[1], []
-        fits = len(material.folds) * len(material.goal.targets)
-        share = max(end - time.monotonic(), 0.0) / fits
         x = material.views.of(turn.family.view).x
         for at, where in enumerate(material.goal.slices()):
             # a family's first trial always counts: its trees are as many as its share of the time allows
@@ -258,7 +219,7 @@ class Search:
             classifies=self.material.goal.classifies,
             seed=self.params.seed,
             threads=self.material.threads,
-            categories=view.layout.categories,
+            categories=view.codes,
             held=(view.x[held], targets[held]),
             halt=lambda: self.run.stop_asked() or time.monotonic() >= until,
         )
@@ -322,8 +283,10 @@ class Search:
             about = trial.user_attrs
             self._spent += about["seconds"]
             old, family = self.best.get(about["family"]), known[about["family"]]
-            if trial.value is not None and (old is None or scoring.better(self.metric, trial.value, old.score)):
-                seconds = about["seconds"] / len(self.material.folds)  # about: it holds what was measured aside
+            # one that was cut short has the value of the folds that it came to
+            whole = trial.state.name == "COMPLETE"
+            if whole and (old is None or scoring.better(self.metric, trial.value, old.score)):
+                seconds = about["seconds"] / len(self.material.folds)
                 self.best[family.name] = Candidate(
                     family,
                     number,

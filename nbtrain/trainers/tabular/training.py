@@ -14,9 +14,9 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers.tabular import blending, estimators, judging, preparing, saving, scoring, telling, trials
 from nbtrain.trainers.tabular.families import COMPARED, FAMILIES, TINY, Family
 from nbtrain.trainers.tabular.judging import Judged
+from nbtrain.trainers.tabular.material import Candidate, Material, Views
 from nbtrain.trainers.tabular.saving import Member, Predictor
-from nbtrain.trainers.tabular.search import Candidate, Material, Search
-from nbtrain.trainers.tabular.views import Views
+from nbtrain.trainers.tabular.search import Search
 
 if TYPE_CHECKING:
     import numpy
@@ -171,9 +171,7 @@ def _plain(params: Any, family: Family, material: Material) -> Candidate:
 
 def _member(candidate: Candidate, weight: float, params: Any, material: Material) -> Member:
     family, view = candidate.family, material.views.of(candidate.family.view)
-    setting = estimators.Setting(
-        material.goal.classifies, params.seed, material.threads, categories=view.layout.categories
-    )
+    setting = estimators.Setting(material.goal.classifies, params.seed, material.threads, categories=view.codes)
     models = []
     for at in range(len(material.goal.targets)):
         rounds = {family.rounds: max(1, candidate.rounds[at])} if candidate.rounds else {}

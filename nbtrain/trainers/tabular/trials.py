@@ -63,4 +63,5 @@ def table(study: Any) -> Iterator[dict[str, Any]]:
     """The trials for the report."""
     for number, trial in enumerate(finished(study)):
         about = {name: trial.user_attrs[name] for name in ("family", "seconds", "settings")}
-        yield {"trial": number + 1, "score": trial.value, "state": trial.state.name.lower(), **about}
+        score = trial.value if trial.state.name == "COMPLETE" else None
+        yield {"trial": number + 1, "score": score, "state": trial.state.name.lower(), **about}

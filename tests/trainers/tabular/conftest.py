@@ -23,7 +23,7 @@ def flowers():
     chance = numpy.random.default_rng(0)
     size, colour = chance.normal(size=120), chance.choice(["red", "blue", "white"], 120)
     noise, grown = chance.normal(size=120), pandas.date_range("2024-01-01", periods=60).strftime("%Y-%m-%d")
-    kind = numpy.where((size > 0) ^ (colour == "red"), "rose", "tulip")
+    kind = numpy.where(size + 1.5 * (colour == "red") > 0.4, "rose", "tulip")
     frame = pandas.DataFrame(
         {"size": size, "colour": colour, "noise": noise, "grown": chance.choice(grown, 120), "target": kind}
     )
