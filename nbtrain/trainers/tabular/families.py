@@ -141,7 +141,7 @@ _ALL = (
             "alpha": Dial(1e-3, 1e-5, 1.0, log=True),
             "learning_rate_init": Dial(2e-3, 3e-4, 1e-2, log=True),
         },
-        fixed={"early_stopping": True, "max_iter": 300}, slow_above=50_000,
+        fixed={"max_iter": 200}, slow_above=50_000,
     ),
     Family(
         "logistic_regression", "sklearn", "matrix", "sklearn.linear_model.LogisticRegression", "",

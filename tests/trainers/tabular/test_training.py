@@ -151,7 +151,7 @@ def test_whole_numbers_come_back_as_classes_of_whole_numbers(trained, flowers):
         ({"numeric_scaler": "robust"}, "RobustScaler"),
         ({"numeric_scaler": "normal"}, "QuantileTransformer"),
         ({"numeric_scaler": "standard"}, "StandardScaler"),
-        ({"numerical_imputer": "mean"}, "strategy='mean'"),
+        ({"numerical_imputer": "most_frequent"}, "strategy='most_frequent'"),
         ({"numerical_imputer": "zero"}, "fill_value=0.0"),
         ({"categorical_imputer": "most_frequent"}, "missing_values=''"),
     ],
