@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -246,12 +247,21 @@ def _row_in_tokens(params: Any, tokenizer: Any, row: Any) -> list[int]:
 
 def usage(params: Any, path: Path) -> tuple[str, str]:
     """The library that opens the scorer, and how to let it score."""
-    code = """\
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    adapter = path / "adapter_config.json"
+    library, names, more = "transformers", f"{AUTO}, AutoTokenizer", ""
+    opening = f'model = {AUTO}.from_pretrained("model")'
+    if adapter.is_file():
+        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        library, names, more = "peft", f"AutoConfig, {names}", "from peft import PeftModel\n"
+        opening = f"""\
+base = {AUTO}.from_pretrained({base!r}, config=AutoConfig.from_pretrained("model"))
+model = PeftModel.from_pretrained(base, "model")"""
+    code = f"""\
+{more}from transformers import {names}
 
-model = AutoModelForSequenceClassification.from_pretrained("model")  # this folder's
+{opening}  # this folder's
 tokenizer = AutoTokenizer.from_pretrained("model")
-chat = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello! How can I help?"}]
+chat = [{{"role": "user", "content": "Hello"}}, {{"role": "assistant", "content": "Hello! How can I help?"}}]
 tokens = tokenizer.apply_chat_template(chat, return_dict=True, return_tensors="pt")
 print(model(**tokens).logits.mean().item())  # the higher, the better the answer"""
-    return "transformers", code
+    return library, code
