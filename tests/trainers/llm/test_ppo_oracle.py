@@ -25,19 +25,18 @@ def fill(module, shift):
     return module
 
 
-@pytest.fixture(scope="module")
-def update():
+def one_step(**changes):
     """One step on the oracle's models, prompts and answers: what was found on the way, and the weights after it."""
     given, figures = ORACLE["inputs"], ORACLE["whole"]
     settings = given["settings"]
     policy = fill(LlamaForCausalLM(LlamaConfig(**given["shape"])), 0.1)
     reference = fill(LlamaForCausalLM(LlamaConfig(**given["shape"])), 0.13)
-    params = trainers.load("llm").Params(
-        trainer="ppo", rl_reward_fn="length", rl_gamma=settings["gamma"], rl_gae_lambda=settings["lam"],
-        rl_kl_coef=settings["kl_coef"], rl_clip_range=settings["cliprange"], rl_mini_batch_size=4,
-        rl_value_clip_range=settings["cliprange_value"], rl_value_loss_coef=settings["vf_coef"],
-        rl_num_ppo_epochs=given["passes"],
-    )  # fmt: skip
+    asked = {
+        "rl_gamma": settings["gamma"], "rl_gae_lambda": settings["lam"], "rl_kl_coef": settings["kl_coef"],
+        "rl_clip_range": settings["cliprange"], "rl_value_clip_range": settings["cliprange_value"],
+        "rl_value_loss_coef": settings["vf_coef"], "rl_num_ppo_epochs": given["passes"], "rl_mini_batch_size": 4,
+    }  # fmt: skip
+    params = trainers.load("llm").Params(**{"trainer": "ppo", "rl_reward_fn": "length", **asked, **changes})
     drawing = Drawing(5)
     learner = Learner(params, policy, reference, None, drawing, None)
     fill(learner.head, 0.3)
@@ -56,6 +55,11 @@ def update():
     paid = torch.nn.functional.pad(scores[:, None], (4, 0))  # all for the last token
     told = learner.learn(Judged(rollout, scores, paid, {}, torch.ones(4)), move)
     return SimpleNamespace(rollout=rollout, told=told, policy=policy, head=learner.head, figures=figures)
+
+
+@pytest.fixture(scope="module")
+def update():
+    return one_step()
 
 
 def test_a_rollout_has_the_probabilities_and_values_of_trl(update):
@@ -80,6 +84,20 @@ def test_the_weights_after_a_step_are_those_of_trl(update):
     weight, bias = update.figures["score"]
     assert torch.allclose(update.head.weight[0], torch.tensor(weight), atol=1e-5)
     assert update.head.bias.item() == pytest.approx(bias[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rl_gamma", 0.5), ("rl_gae_lambda", 0.3), ("rl_kl_coef", 0.0), ("rl_clip_range", 0.02),
+        ("rl_value_clip_range", 0.02), ("rl_value_loss_coef", 0.1), ("rl_num_ppo_epochs", 2), ("rl_mini_batch_size", 2),
+    ],
+)  # fmt: skip
+def test_each_field_changes_what_is_learnt(update, field, value):
+    torch.manual_seed(0)
+    changed = one_step(**{field: value})
+    assert torch.equal(changed.rollout.logprobs, update.rollout.logprobs)
+    assert not torch.allclose(changed.policy.lm_head.weight, update.policy.lm_head.weight, atol=1e-7)
 
 
 def test_a_policy_without_any_dropout_says_the_same_twice():
