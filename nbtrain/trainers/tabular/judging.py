@@ -190,11 +190,10 @@ def _twins(found: Judged) -> Iterator[str]:
     import numpy
     import pandas
 
-    names = [column.name for column in found.columns.used] + [target.name for target in found.goal.targets]
-
     def prints(part: Part) -> Any:
-        texts = pandas.DataFrame({name: kinds.texts_of(part.frame[name]) for name in names})
-        return pandas.util.hash_pandas_object(texts, index=False).to_numpy()
+        table = found.features(part)
+        targets = {f"target {at + 1}": column for at, column in enumerate(found.targets(part).T)}
+        return pandas.util.hash_pandas_object(table.assign(**targets), index=False).to_numpy()
 
     train = prints(found.train)
     repeated = len(train) - len(numpy.unique(train))
