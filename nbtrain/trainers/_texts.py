@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from nbtrain.data import check as judge
 from nbtrain.data import columns, read
 from nbtrain.data.labelled import TEXTS, Form, Texts
+from nbtrain.data.places import Places
 from nbtrain.data.tokens import identity
 from nbtrain.errors import ParamError, RunError
 from nbtrain.models import load
@@ -68,30 +69,43 @@ def processor(params: Any, run: ActiveRun) -> tuple[Any, Any]:
 
 
 def tokenised(
-    rows: Any, form: Form, tokenizer: Any, *, longest: int, target: Callable[[Mapping[str, Any]], Any], cache: Path
-) -> Any:
-    """All rows as tokens, in one Arrow file below `cache`; one that is there from the same rows is used again.
+    splits: read.Splits,
+    form: Form,
+    tokenizer: Any,
+    *,
+    longest: int,
+    target: Callable[[Mapping[str, Any]], Any],
+    cache: Path,
+) -> dict[str, Any]:
+    """Split to its rows as tokens, each in an Arrow file below `cache`; one from the same rows is used again.
 
     Args:
-        rows: those that `check` let through.
+        splits: the rows that `check` let through.
         longest: tokens of a row; of the longer text its end is lost.
         target: a row to its "labels".
 
     Returns:
-        What the tokenizer gives (input_ids ...), labels, and cut: tokens lost.
+        What the tokenizer gives (input_ids ...), labels, cut: tokens lost, and row: its number in the source.
     """
+    told = {"longest": longest, "target": target, "cache": cache}
+    return {name: _tokenised(rows, places, form, tokenizer, **told) for name, rows, places in splits.items()}
+
+
+def _tokenised(  # noqa: PLR0913  as `tokenised`
+    rows: Any, places: Places, form: Form, tokenizer: Any, *, longest: int, target: Callable[..., Any], cache: Path
+) -> Any:
     columns = list(dict.fromkeys(form.columns.values()))
-    known = (rows._fingerprint, str(form), form.notes(), longest, identity(tokenizer))
+    known = (rows._fingerprint, form, longest, identity(tokenizer))
     path = cache / f"texts-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}.arrow"
 
-    def encode(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def encode(batch: Mapping[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
         found = [dict(zip(columns, row, strict=True)) for row in zip(*(batch[name] for name in columns), strict=True)]
         tokens = tokens_of([form.texts(row) for row in found], tokenizer, longest)
-        return tokens | {"labels": [target(row) for row in found]}
+        stands = [places.find(number)[0] for number in numbers]
+        return tokens | {"labels": [target(row) for row in found], "row": stands}
 
-    return rows.select_columns(columns).map(
-        encode, batched=True, remove_columns=columns, cache_file_name=str(path), new_fingerprint=path.stem
-    )
+    stored = {"cache_file_name": str(path), "new_fingerprint": path.stem}
+    return rows.select_columns(columns).map(encode, batched=True, with_indices=True, remove_columns=columns, **stored)
 
 
 def tokens_of(texts: Sequence[Texts], tokenizer: Any, longest: int) -> dict[str, list[Any]]:
@@ -99,10 +113,11 @@ def tokens_of(texts: Sequence[Texts], tokenizer: Any, longest: int) -> dict[str,
     sides = [[part.text for part in texts]] + (
         [[part.pair for part in texts]] if any(part.pair for part in texts) else []
     )
-    found = dict(tokenizer(*sides, truncation=True, max_length=longest))
-    whole = tokenizer(*sides, verbose=False)["input_ids"]
-    found["cut"] = [len(one) - len(other) for one, other in zip(whole, found["input_ids"], strict=True)]
-    return found
+    whole = found = dict(tokenizer(*sides, verbose=False))
+    if any(len(ids) > longest for ids in whole["input_ids"]):
+        found = dict(tokenizer(*sides, truncation=True, max_length=longest))
+    cut = [len(one) - len(other) for one, other in zip(whole["input_ids"], found["input_ids"], strict=True)]
+    return found | {"cut": cut}
 
 
 def tell_cut(tokens: Any, longest: int, run: ActiveRun) -> None:

@@ -80,17 +80,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     classes.describe(config)
     run.stage("tokenising")
     longest = _encoder.longest(params, config, tokenizer)
-    tokens = {
-        name: _texts.tokenised(
-            rows,
-            form,
-            tokenizer,
-            longest=longest,
-            target=lambda row: classes.mark(form.classes(row)),
-            cache=run.folder.data,
-        )
-        for name, rows, _ in splits.items()
-    }
+    mark = partial(_mark, classes, form)
+    tokens = _texts.tokenised(splits, form, tokenizer, longest=longest, target=mark, cache=run.folder.data)
     _texts.tell_cut(tokens["train"], longest, run)
     held = tokens.get("valid")
     shown = splits.valid if splits.valid is not None else splits.train
@@ -118,6 +109,11 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         conclude=conclude,
     )
     return _encoder.fit(params, run, job)
+
+
+def _mark(classes: _classes.Classes, form: Form, row: Mapping[str, Any]) -> Any:
+    """The classes of a row as they are trained."""
+    return classes.mark(form.classes(row))
 
 
 def check(params: Any, cache: Path) -> list[str]:
@@ -197,7 +193,7 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:
     by = partial(_classes_of, params) if data is None else None
     with _texts.to_measure(params, data, partial(_form, known), by) as (rows, form):
         classes = _classes.Classes(form.labels)
-        expected = classes.expected([classes.mark(form.classes(row)) for row in rows])
+        expected = classes.expected([_mark(classes, form, row) for row in rows])
         logits = _texts.logits(params, model, tokenizer, [form.texts(row) for row in rows])
     return _classes.measured(model.config, logits, expected)
 

@@ -62,10 +62,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     tokenizer, config = _texts.processor(params, run)
     run.stage("tokenising")
     longest = _encoder.longest(params, config, tokenizer)
-    tokens = {
-        name: _texts.tokenised(rows, form, tokenizer, longest=longest, target=form.values, cache=run.folder.data)
-        for name, rows, _ in splits.items()
-    }
+    tokens = _texts.tokenised(splits, form, tokenizer, longest=longest, target=form.values, cache=run.folder.data)
     _texts.tell_cut(tokens["train"], longest, run)
     numbers = _numbers.Numbers.of(tokens["train"]["labels"][:], form.names, scale=params.scale_targets)
     numbers.describe(config)
