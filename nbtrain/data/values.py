@@ -7,12 +7,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from nbtrain.errors import DataError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _FRAMES = {
     "pandas": ("DataFrame",),
@@ -104,8 +101,7 @@ def materialise(value: Any, folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     making = folder / f"{name}.parquet.{os.getpid()}"
     try:
-        with _without_bars():
-            _as_dataset(value, what, making.with_suffix(".arrow")).to_parquet(str(making))
+        _write(value, what, making)
         making.replace(folder / f"{name}.parquet")
     except DataError:
         raise
@@ -134,21 +130,29 @@ def _without_bars() -> Iterator[None]:
         enable_progress_bars()
 
 
-def _as_dataset(value: Any, what: str, path: Path) -> Dataset:
-    from datasets import Dataset
+def _write(value: Any, what: str, path: Path) -> None:
+    """The rows as Parquet; only a value of datasets needs datasets."""
+    import pyarrow as pa
+    from pyarrow import parquet
 
     from nbtrain.data.arrows import Writer
 
     if what.startswith("datasets."):
         if what == "datasets.Dataset" and not len(value):
             raise DataError("The Dataset has no rows.")
-        return value
-    with Writer(path) as writer:
+        with _without_bars():
+            value.to_parquet(str(path))
+        return
+    rows = path.with_suffix(".arrow")
+    with Writer(rows) as writer:
         for batch in _batches(value, what):
             writer.rows(batch) if isinstance(batch, list) else writer.batch(batch)
     if not writer.count:
         raise DataError(f"The {what} has no rows.", fix="Give data that has some.")
-    return Dataset.from_file(str(path))
+    with pa.memory_map(str(rows)) as source, pa.ipc.open_stream(source) as batches:
+        with parquet.ParquetWriter(path, batches.schema) as file:
+            for batch in batches:
+                file.write_batch(batch)
 
 
 def _batches(value: Any, what: str) -> Iterator[Any]:
@@ -184,7 +188,9 @@ def _pandas_batches(frame: Any) -> Iterator[Any]:
     for at in range(0, len(frame), 1_000):
         part = frame.iloc[at : at + 1_000].set_axis(names, axis=1)
         try:
-            yield pa.RecordBatch.from_pandas(part, preserve_index=False).replace_schema_metadata(None)
+            # a frame that was joined holds texts in several pieces, which only a table takes
+            table = pa.Table.from_pandas(part, preserve_index=False).replace_schema_metadata(None)
+            yield from table.combine_chunks().to_batches()
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             # an object column with values of several types
             plain = part.astype(object)

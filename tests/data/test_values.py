@@ -39,6 +39,27 @@ def test_each_kind_of_rows_is_stored_and_read_again(kind, rows, tmp_path):
     assert rows(path).train.to_list() == PAIRS
 
 
+def test_a_frame_that_was_joined_of_two_is_stored(rows, tmp_path):
+    import pandas
+
+    joined = pandas.concat([pandas.DataFrame(PAIRS), pandas.DataFrame(PAIRS)])
+    assert rows(read.materialise(joined, tmp_path, "train")).train.to_list() == [*PAIRS, *PAIRS]
+
+
+def test_a_frame_is_stored_without_datasets(tmp_path):
+    code = f"""
+import sys
+sys.modules["datasets"] = None
+import pandas
+from nbtrain.data import read
+frame = pandas.DataFrame({{"a": [1, 2], "b": ["x", 3.5]}})
+from pathlib import Path
+print(pandas.read_parquet(read.materialise(frame, Path({str(tmp_path)!r}), "train")).to_dict("list"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "{'a': [1, 2], 'b': ['\"x\"', '3.5']}", done.stderr
+
+
 def test_splits_become_a_folder(rows, tmp_path):
     import datasets
     import pandas
