@@ -183,6 +183,8 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     # notice, and accumulated batches would count in full
     trainer.loss_is_scaled_for_ga = trainer.model_accepts_loss_kwargs = False
     trainer.log = _fuller(trainer.log, job.logged)
+    if hasattr(job.train, "at_epoch"):
+        trainer.add_callback(_epochs(job.train))
     return trainer, {
         "model": params.model,
         **counts,
@@ -199,6 +201,20 @@ def _fuller(log: Callable[..., None], more: Callable[[], Mapping[str, float]]) -
         log({**logs, **more()} if "loss" in logs else logs, *rest)
 
     return fuller
+
+
+def _epochs(rows: Any) -> Any:
+    """Tells rows that change from epoch to epoch which it is, also where a run goes on in the middle of one.
+
+    accelerate would tell them too, but not there: behind the batches that it leaves out it asks the sampler only.
+    """
+    from transformers import TrainerCallback
+
+    class Epochs(TrainerCallback):
+        def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            rows.at_epoch(int(state.epoch + 1e-6))
+
+    return Epochs()
 
 
 def _save(params: Any, run: ActiveRun, model: Any, job: Job) -> None:

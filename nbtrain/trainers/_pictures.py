@@ -89,8 +89,8 @@ class Gallery:
         self.rows, self.made, self.seed = rows, made, seed
         self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Told by the loader of batches, also where a run goes on from a checkpoint."""
+    def at_epoch(self, epoch: int) -> None:
+        """Told when an epoch begins, or goes on."""
         self.epoch = epoch
 
     def select(self, chosen: Iterable[int]) -> Gallery:

@@ -33,9 +33,9 @@ def test_row_and_epoch_decide_what_is_changed_whatever_was_drawn_before():
     one, _ = gallery()
     other, _ = gallery()
     first = [one[at] for at in range(5)]
-    one.set_epoch(1)
+    one.at_epoch(1)
     second = [one[at] for at in range(5)]
-    other.set_epoch(1)
+    other.at_epoch(1)
     Random(0).random()
     assert [other[at] for at in (4, 0, 3)] == [second[at] for at in (4, 0, 3)]
     assert len({chance for _, chance in first + second}) == 10
@@ -46,20 +46,6 @@ def test_rows_that_are_looked_at_are_not_changed():
     rows, _ = gallery()
     assert rows.select([2, 4])[1] == (4, None)
     assert gallery(seed=None)[0][1] == (1, None)
-
-
-def test_the_loader_of_a_trainer_tells_the_epoch_also_after_a_checkpoint():
-    from accelerate import Accelerator, skip_first_batches
-    from torch.utils.data import DataLoader
-
-    rows, _ = gallery()
-    loader = Accelerator(cpu=True).prepare(DataLoader(rows, batch_size=2))
-    loader.set_epoch(3)
-    told = [float(chance) for batch in loader for chance in batch[1]]
-    again = skip_first_batches(loader, 1)
-    again.set_epoch(3)
-    assert rows.epoch == 3
-    assert [float(chance) for batch in again for chance in batch[1]] == told[2:]
 
 
 @pytest.mark.parametrize("size", [(2000, 1500), (1500, 200), (20, 20), (1, 900)])
