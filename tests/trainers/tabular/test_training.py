@@ -187,3 +187,30 @@ def test_settings_of_one_model_and_auto_exclude_each_other(trained, flowers):
 def test_the_check_says_what_would_be_tried(params, flowers, tmp_path):
     told = ROOM.check(params(data_path=flowers), tmp_path)
     assert told[-1] == "To be tried: decision_tree." and told[0].startswith("Rows: train 108, valid 12")
+
+
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        gone = name.partition(".")[0] in ("torch", "transformers", "datasets", "trl", "peft", "accelerate")
+        return None if gone else PathFinder.find_spec(name, path, target)
+
+sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+import pandas
+from nbtrain import TabularParams, train
+
+sizes = [at % 7 / 2 for at in range(60)]
+frame = pandas.DataFrame({"size": sizes, "row": range(60), "target": [size > 1.5 for size in sizes]})
+run = train(TabularParams(data_path=frame, model="auto", num_trials=8, folds=2))
+print(run.status, run.predict(frame.head(2)), "torch" in sys.modules)
+"""
+
+
+def test_the_room_needs_neither_torch_nor_transformers_nor_datasets(tmp_path):
+    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.stdout.strip() == "finished ['False', 'False'] False", done.stderr
+    assert "neural_net is not compared: torch is not installed" in done.stderr
