@@ -60,6 +60,8 @@ class Coach:
 
     def __init__(self, params: Any, teacher: Any, collate: Collate) -> None:
         self.params, self.teacher, self.collate = params, teacher, collate
+        # its own likeliest words as data would make the student surer of them than the teacher is
+        self.alpha = 1.0 if teacher.alone else params.distill_alpha
         self._seen: list[tuple[Sums, int]] = []
 
     def attach(self, trainer: Any) -> None:
@@ -124,8 +126,7 @@ class Coach:
         return {name: value / max(len(targets), 1) for name, value in means.items()}
 
     def _weighted(self, found: Sums) -> Any:
-        alpha = self.params.distill_alpha
-        return alpha * found.divergence + (1 - alpha) * found.cross_entropy
+        return self.alpha * found.divergence + (1 - self.alpha) * found.cross_entropy
 
     def _sums(self, model: Any, inputs: Mapping[str, Any], temperature: float) -> tuple[Sums, int]:
         student, teacher, targets = self._logits(model, inputs)

@@ -52,7 +52,7 @@ class Distillation(BaseModel):
     )
     distill_alpha: float = option(
         0.7,
-        "weight of the teacher, the rest is the data's; on text: share of rows with the teacher's answer",
+        "weight of the teacher against the data's answers, where it has some; on text: share of rows that it answers",
         group=GROUP,
         unit="share",
         only=ONLY,

@@ -150,6 +150,9 @@ def _texts(lesson: Lesson, splits: Splits, form: Any, longest: int) -> Any:
 def _chats(lesson: Lesson, splits: Splits, form: Any, longest: int) -> Any:
     """Chats, and whatever the teacher writes."""
     params, teacher, same = lesson.params, lesson.teacher, lesson.same
+    teacher.alone = lesson.on_logits and isinstance(form, prompts.Prompts)
+    if teacher.alone and params.distill_alpha < 1:
+        lesson.run.warn("The data has no answers to weigh the teacher against (--distill-alpha): it counts alone.")
     if same and lesson.views[1] == INPUT and not isinstance(form, prompts.Prompts):
         return lesson.inner(params, lesson.run, splits, form, lesson.tokenizer, min(longest, lesson.limit))
     if not same and lesson.on_logits and (params.packing or params.trainer != "sft"):

@@ -63,13 +63,14 @@ class Teacher:
         name: as the user gave it.
         model, tokenizer: None unless it is a model.
         cost: of all it was asked.
+        alone: whether it wrote every answer itself, so that there is no data to weigh its probabilities against.
     """
 
     def __init__(
         self, name: str, write: Callable[[Sequence[Question]], Sequence[str]], model: Any = None, tokenizer: Any = None
     ) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
-        self.cost = Cost()
+        self.cost, self.alone = Cost(), False
         self._write = write
 
     def answers(self, questions: Sequence[Question], run: ActiveRun, *, at_once: int) -> list[str]:

@@ -94,7 +94,9 @@ def test_what_is_measured_is_the_oracles(taught, pairs, teacher, prepared):
         parts["cross_entropy"] += entropy
         count += len(at)
     coach = _coach.Coach(
-        taught.params, SimpleNamespace(logits=lambda batch: _distillation.trained_logits(other, batch)[0]), _flat.padded
+        taught.params,
+        SimpleNamespace(logits=lambda batch: _distillation.trained_logits(other, batch)[0], alone=False),
+        _flat.padded,
     )
     batch = _flat.padded(list(tokens.valid))
     batch["teacher"] = coach.batch(list(tokens.valid))

@@ -113,6 +113,14 @@ def test_a_model_answers_prompts_once_and_what_it_wrote_is_kept(prepared, asked,
     assert "What the teacher wrote took 5 calls" in found.told
 
 
+def test_a_teacher_who_wrote_every_answer_counts_alone(whole, asked, teacher):
+    given = {"trainer": "sft", "data_path": asked, "use_distillation": True, "teacher_model": teacher, "epochs": 2}
+    run = whole(**given, distill_max_teacher_length=40)
+    assert "it counts alone" in run.told
+    assert [each["loss"] for each in run.logged] == pytest.approx([each["divergence"] for each in run.logged], rel=1e-4)
+    assert run.evaluations[-1]["kl"] < 0.8 * run.evaluations[0]["kl"]
+
+
 def test_a_resumed_run_asks_for_no_answer_again(whole, asked):
     calls = []
 
