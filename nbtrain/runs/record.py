@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -14,7 +15,7 @@ LOWER_IS_BETTER = ("loss", "perplexity", "mae", "mse", "rmse", "error", "kl", "t
 
 def lower_is_better(metric: str) -> bool:
     """Whether of two values of `metric` the lower is the better one."""
-    return any(word in metric for word in LOWER_IS_BETTER)
+    return not set(re.split(r"[^a-z]+", metric.lower())).isdisjoint(LOWER_IS_BETTER)
 
 
 @dataclass

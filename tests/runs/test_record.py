@@ -17,7 +17,7 @@ from nbtrain.events import (
     Stopped,
     Warned,
 )
-from nbtrain.runs.record import Record
+from nbtrain.runs.record import Record, lower_is_better
 
 
 def point(step, loss, **others):
@@ -114,3 +114,13 @@ def test_a_killed_and_resumed_run_draws_the_curve_of_one_that_was_not(gaps, save
     record = Record.of([*cut, Resumed(step=saved, checkpoint="c"), *again])
     assert record.series == Record.of(whole).series
     assert record.step == max(steps, default=0)
+
+
+@pytest.mark.parametrize("metric", ["loss", "eval_loss", "rmse", "rmse/age", "perplexity", "kl", "Loss"])
+def test_of_losses_the_lower_is_better(metric):
+    assert lower_is_better(metric)
+
+
+@pytest.mark.parametrize("metric", ["reward", "reward/letters", "f1_weighted", "accuracy", "rewards/margins", "map_50"])
+def test_of_rewards_the_higher_is_better(metric):
+    assert not lower_is_better(metric)
