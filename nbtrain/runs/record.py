@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from nbtrain import events
 
-LOWER_IS_BETTER = ("loss", "perplexity", "mae", "mse", "rmse", "error", "kl", "ter", "wer")
+LOWER_IS_BETTER = ("loss", "logloss", "perplexity", "mae", "mape", "mse", "rmse", "error", "kl", "ter", "wer")
 
 
 def lower_is_better(metric: str) -> bool:
