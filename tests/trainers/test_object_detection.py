@@ -113,7 +113,6 @@ def test_the_snippet_of_the_card_runs_without_nbtrain(learnt, tmp_path, monkeypa
     assert library == "transformers" and set(names["found"]) == {"scores", "labels", "boxes"}
 
 
-@pytest.mark.xfail(strict=True, reason="RT-DETR goes on, but not to the bit: what a checkpoint of it lacks is not found")
 def test_a_stopped_run_goes_on_to_the_same_weights(in_room, folder, same):
     given = {**SHORT, "data_path": folder, "image_square_size": 64, "max_steps": 5, "metric": "loss"}
     whole = in_room("object-detection", **given)
