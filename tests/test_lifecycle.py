@@ -146,7 +146,7 @@ def test_the_public_names_are_those_of_the_package():
         (create_rl_trainer, {"algorithm": "kto"}, "--trainer is one of"),
         (create_sft_trainer, {"use_sweep": True}, "--use-sweep is refused"),
     ],
-    ids=str,
+    ids=lambda each: getattr(each, "__name__", str(each)),
 )
 def test_what_cannot_be_is_told_before_training(make, given, told):
     with pytest.raises(ParamError, match=told):
