@@ -247,7 +247,8 @@ def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
 
     precision = load.precision(params, load.device())
     model = load.saved_headed(job.auto, run.folder.model, trust_remote_code=params.trust_remote_code)
-    batch = job.collate([job.shown[row] for row in range(len(expected))])
+    rows = job.shown.select(range(len(expected)))  # as they stand: rows that are trained on may be changed at random
+    batch = job.collate([rows[row] for row in range(len(rows))])
     batch.pop("tokens", None)
     with torch.no_grad():
         # with a loss of the job's own, labels are none of the model's: so a Trainer has it, too
