@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from nbtrain import trainers
-from nbtrain.data import sources, targets
+from nbtrain.data import sources
 from nbtrain.errors import DataError, ModelError, ParamError
 from nbtrain.models import load
 from nbtrain.run import all_runs, train_here
@@ -274,11 +274,3 @@ def test_rows_that_cannot_be_used_are_told_before_a_model_is_opened(in_room, row
 def test_check_tells_rows_and_an_example(rows, tmp_path):
     lines = ROOM.check(ROOM.Params(data_path=rows(20)), tmp_path)
     assert any("Rows: train 18, valid 2. Read as pairs: source, target." in line for line in lines)
-
-
-def read(rows, **named):
-    from datasets import Dataset
-
-    dataset = Dataset.from_list(rows)
-    form = targets.recognise(dataset, named=named)
-    return form, form.read(dataset[0])
