@@ -120,7 +120,8 @@ def _processor() -> Finding:
     return Finding("processor", "fine", f"{usable} core{'s' * (usable != 1)} to use, of {os.cpu_count()}")
 
 
-def _memory() -> Finding:
+def memory() -> tuple[int, int]:
+    """Bytes of memory that this machine, or the container it is, has and has free."""
     import psutil
 
     seen = psutil.virtual_memory()
@@ -130,6 +131,11 @@ def _memory() -> Finding:
         total, free = min(total, limit), min(free, limit)
     except (OSError, ValueError):
         pass
+    return total, free
+
+
+def _memory() -> Finding:
+    total, free = memory()
     words = f"{free / 1e9:.1f} GB free of {total / 1e9:.1f}"
     return Finding("memory", "note" if free < _LITTLE_MEMORY * 1e9 else "fine", words)
 

@@ -1,6 +1,7 @@
 """The process that trains: `python -P -m nbtrain.worker [--warm]` waits for a line on stdin, does as it says, and ends.
 
-The line is JSON: {"folder", "secrets", "resume", "cwd", "environment"}. stdin closed without one: not wanted, exit 0.
+The line is JSON: {"folder", "secrets", "resume", "rehearse", "cwd", "environment"}. stdin closed without one: not
+wanted, exit 0.
 Exit code: 0 only for a run that finished, 3 for one that was stopped as asked, 1 for one that failed.
 """
 
@@ -109,8 +110,10 @@ def _train(assignment: Mapping[str, Any]) -> int:
             process.spare_bitsandbytes()
         os.chdir(assignment["cwd"])
         from nbtrain.fit import fit
+        from nbtrain.trainers import _rehearsal
 
-        state = fit(folder, resume=assignment["resume"], secrets=secrets)
+        train = _rehearsal.instead(assignment.get("rehearse", {}))
+        state = fit(folder, resume=assignment["resume"], secrets=secrets, train=train)
     except BaseException as error:
         traceback.print_exc()
         ending.fail(folder, _as_ours(error))

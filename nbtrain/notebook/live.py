@@ -18,9 +18,9 @@ from typing import Any
 
 from nbtrain import doctor, events
 from nbtrain.notebook import draw
-from nbtrain.notebook.curve import Curves
 from nbtrain.redact import redact
 from nbtrain.runs import control, launch, status
+from nbtrain.runs.curve import Curves
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Tail
 from nbtrain.runs.record import Record

@@ -99,12 +99,19 @@ _workers: dict[Path, Worker] = {}
 """The workers that this process started: only a parent reads an exit code, whoever holds the handle."""
 
 
-def launch(folder: RunFolder, secrets: Mapping[str, str] | None = None, *, resume: bool = False) -> Worker:
+def launch(
+    folder: RunFolder,
+    secrets: Mapping[str, str] | None = None,
+    *,
+    resume: bool = False,
+    rehearse: Mapping[str, Any] | None = None,
+) -> Worker:
     """Train a prepared run in a process of its own; returns at once.
 
     Args:
         secrets: values of secret parameters.
         resume: go on from the newest good checkpoint.
+        rehearse: what is done in the place of training, as `trainers._rehearsal.instead` takes it.
 
     Raises:
         RunError: it is being trained already.
@@ -117,6 +124,7 @@ def launch(folder: RunFolder, secrets: Mapping[str, str] | None = None, *, resum
             fix=f"attach {folder.name}",
         )
     assignment = {"folder": str(folder.path), "secrets": dict(secrets or {}), "resume": resume, "cwd": os.getcwd()}
+    assignment |= {"rehearse": dict(rehearse or {})}
     assignment["few_bits"] = few_bits = _in_few_bits(folder)
     child = (not few_bits and _from_standby(folder, assignment)) or _from_cold(folder, assignment)
     _workers[folder.path] = worker = Worker(folder, child.pid, child)

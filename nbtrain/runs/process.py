@@ -79,6 +79,25 @@ def _start_on_windows(pid: int) -> str | None:
         kernel.CloseHandle(handle)
 
 
+def memory(pid: int | None = None) -> tuple[int, int]:
+    """Bytes that a process holds now, and that it held at most; of this process by default.
+
+    Of another process the second is known on Linux only; elsewhere it is the first.
+    """
+    import psutil  # type: ignore[import-untyped]
+
+    now = int(psutil.Process(pid).memory_info().rss)
+    if sys.platform == "linux":
+        # not ru_maxrss: that begins with what the parent held, a notebook's kernel with all its frames
+        told = Path(f"/proc/{pid or os.getpid()}/status").read_text(encoding="utf-8", errors="replace")
+        return now, max(now, int(told.partition("VmHWM:")[2].split()[0]) * 1024)
+    if pid is None and sys.platform == "darwin":
+        import resource
+
+        return now, max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return now, now
+
+
 def make_ready() -> None:
     """Set up this process for training on a CPU; before torch is imported, or the second half comes too late."""
     # a waiting thread spins, by default for so long that two runs on one machine take ten times as long each
