@@ -210,13 +210,13 @@ def _changes(params: Any, made: Plan) -> Iterator[Change]:
 
     size_now = getattr(params, "batch_size", 1)
     if has("gradient_accumulation") and size_now > 1:
-        smaller = _batch_that_fits(size_now, held["activations"], peak, made.free)
+        smaller = _batch_that_fits(size_now, held.get("activations", 0), peak, made.free)
         parts = params.gradient_accumulation * size_now // smaller
-        saved = held["activations"] * (1 - smaller / size_now)
+        saved = held.get("activations", 0) * (1 - smaller / size_now)
         flags = f"--batch-size {smaller} --gradient-accumulation {parts}"
         yield Change(flags, round(peak - saved), "nothing in what is learnt; slower")
     if made.device == "cuda" and getattr(params, "disable_gradient_checkpointing", False):
-        saved = 0.6 * held["activations"]
+        saved = 0.6 * held.get("activations", 0)
         yield Change("--no-disable-gradient-checkpointing", round(peak - saved), "a fifth to a third of the speed")
     if has("optimizer") and params.optimizer.startswith("adamw_torch") and made.device == "cuda":
         saved = (1 - _EIGHT_BITS) * held.get("optimizer", 0)
@@ -231,7 +231,7 @@ def _changes(params: Any, made: Plan) -> Iterator[Change]:
         if has(name) and isinstance(now := getattr(params, name), int) and now >= 64:
             yield Change(
                 f"{options[name].flag} {now // 2}",
-                round(peak - 0.5 * held["activations"]),
+                round(peak - 0.5 * held.get("activations", 0)),
                 "what is longer is cut" if "image" not in name else "small things are lost",
             )
             break
