@@ -153,22 +153,22 @@ def _tiny(place: Path) -> str:
 
 
 CASES = (
-    Case("llm sft, built in (2.6 M)", "llm", CHATS, _tiny, {"trainer": "sft", "batch_size": 8}),
+    Case("llm sft, built in (2.6 M)", "llm", CHATS, _tiny, {"trainer": "sft", "batch_size": 8, "max_samples": 1000}),
     Case(
-        "llm sft, Llama of 17 M", "llm", CHATS, _llama(384, 8), {"trainer": "sft", "batch_size": 4, "max_samples": 400}
+        "llm sft, Llama of 17 M", "llm", CHATS, _llama(384, 8), {"trainer": "sft", "batch_size": 4, "max_samples": 200}
     ),
     Case(
         "llm sft, Llama of 88 M, LoRA", "llm", CHATS, _llama(768, 12),
-        {"trainer": "sft", "batch_size": 2, "max_samples": 80, "peft": True},
+        {"trainer": "sft", "batch_size": 2, "max_samples": 40, "peft": True},
     ),
     Case(
         "text classification, BERT of 28 M", "text-classification", TEXTS, _bert(512, 8),
-        {"batch_size": 16, "max_samples": 1500},
+        {"batch_size": 16, "max_samples": 320},
     ),
     Case("text classification, built in", "text-classification", TEXTS, _tiny, {"batch_size": 16}),
     Case(
         "image classification, ViT of 19 M", "image-classification", PICTURES, _vit(512, 6),
-        {"batch_size": 16, "max_samples": 800},
+        {"batch_size": 16, "max_samples": 320},
     ),
 )  # fmt: skip
 

@@ -154,10 +154,10 @@ def _held(found: Mapping[str, Any]) -> dict[str, int]:
     libraries = max(found["loaded"] - found["parameters"], 0)
     rest = found["trained"] - libraries - sum(held.values())
     held["activations"] = max(rest, 0)
-    known = libraries + sum(held.values())
-    # the model is opened again when it is saved, to see that it can be; gradients are gone by then
-    finishing = libraries + 2 * held["parameters"] + held["optimizer"]
-    held["evaluation, samples, saving"] = max(found["peak"] - known, finishing - known, 0)
+    held["evaluation and samples"] = max(found["peak"] - libraries - sum(held.values()), 0)
+    if found["device"] == "cpu":
+        # it is opened to see that it can be, while the trained one is still there; what was freed before is kept
+        held["opening the saved model"] = held["parameters"]
     return ({"libraries and rows": libraries} if libraries else {}) | {
         name: each for name, each in held.items() if each
     }

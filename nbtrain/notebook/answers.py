@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from nbtrain.answers import Answer
 from nbtrain.answers.chat import Pair, Said
+from nbtrain.answers.check import Checked
 from nbtrain.answers.compare import Comparison
 from nbtrain.answers.plan import Plan, size
 from nbtrain.answers.rates import Rates
 from nbtrain.answers.runs import HEAD, Listing
-from nbtrain.notebook import talk
+from nbtrain.notebook import checked, talk
 from nbtrain.notebook.html import Markup, clip, fill, join
 from nbtrain.notebook.live import cell
 from nbtrain.notebook.pieces import header, listing, page, sentence, small_curve, table
@@ -187,6 +188,7 @@ class Shown:
 
 
 _DRAWN: dict[type, Callable[[Any], Markup]] = {
+    Checked: checked.drawn,
     Listing: _runs,
     Comparison: _comparison,
     Rates: _rates,

@@ -125,8 +125,14 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and every picture opened, and the objects by class."""
-    splits, form, _ = _read(params, cache)
-    return _encoder.check(params, splits, form)
+    splits, form, reading = _read(params, cache)
+    image, names = form.columns["image"], list(reading.known or ())
+
+    def boxed(row: Mapping[str, Any], picture: Any) -> tuple[Any, str]:
+        drawn = _drawn.compared(picture, _truth(row, image, reading), (), names=names, threshold=1.0)
+        return drawn.image, drawn.expected
+
+    return _encoder.check(params, splits, form, boxed=boxed)
 
 
 def _read(params: Any, cache: Path) -> tuple[read.Splits, PictureForm, boxes.Reading]:

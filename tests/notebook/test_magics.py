@@ -205,7 +205,9 @@ def test_check_tells_of_the_rows_and_trains_nothing(notebook):
     notebook["rows"] = [{"text": f"row {number}"} for number in range(20)]
     cell = notebook("%%autotrain check llm\ndata = rows")
     assert cell.error is None
-    assert "Rows: train 18, valid 2." in cell.stdout
+    (found,) = cell.bundles
+    assert "Rows: train 18, valid 2." in found["text/plain"]
+    assert "The first rows of train" in found["text/html"]
     assert folder.all_runs() == []
 
 
