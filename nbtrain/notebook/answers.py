@@ -61,7 +61,9 @@ def _comparison(found: Comparison) -> Markup:
     told = f"{' and '.join(values)} over steps, one line a run. {found.sentence()}"
     picture = plot(lines, Across(0, most, labelled, "step"), title=" and ".join(values), sentence=told)
     parts = [header("Comparison", " · ".join(dict.fromkeys(side.kind for side in sides)))]
-    parts += [picture, sentence(found.sentence()), table(("", *names), found.results())]
+    drawn = f"Lines: {' and '.join(values)} in training, smoothed; diamonds: on held-out rows."
+    parts += [picture, fill('<div class="muted">$drawn</div>', drawn=drawn), sentence(found.sentence())]
+    parts += [table(("", *names), found.results())]
     if found.settings:
         rows = [(name, *(clip(value, _SETTING) for value in values)) for name, values in found.settings]
         parts += [fill("<h4>What they were asked that differs</h4>"), table(("", *names), rows)]

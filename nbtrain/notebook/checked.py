@@ -13,14 +13,14 @@ from nbtrain.plain import number
 _CELL, _PIECE, _TOLD = 300, 1500, 500  # bytes of HTML
 _BAR = 160  # pixels
 _CLASSES = 20
-_ROWS = 3  # of a split
+_ROWS = 3  # of train
 
 
 def drawn(found: Checked) -> Markup:
     """All of it, in one page."""
     told = [line for line in found.told if not line.startswith("  ")]
     parts = [header("Check", found.name), listing(clip(line, _TOLD) for line in told)]
-    parts += [*_faults(found), *_rows(found), *_classes(found), *_pictures(found), *_rendered(found)]
+    parts += [*_faults(found), *_pictures(found), *_rendered(found), *_rows(found), *_classes(found)]
     return page(*parts)
 
 
@@ -36,10 +36,12 @@ def _faults(found: Checked) -> Iterator[Markup]:
 
 def _rows(found: Checked) -> Iterator[Markup]:
     for split, rows in found.rows.items():
-        yield fill("<h4>The first rows of $split</h4>", split=split)
-        for at, row in enumerate(rows[:_ROWS]):
-            yield table((), [(role, clip(text, _CELL)) for role, text in row], kind="said") if row else Markup()
-            yield fill("<hr/>") if at + 1 < min(len(rows), _ROWS) else Markup()
+        # a picture says more of a row than its size does
+        shown = rows[: _ROWS if split == "train" and not found.pictures else 1]
+        if shown:
+            yield fill("<h4>The first rows of $split</h4>", split=split)
+        for row in shown:
+            yield table((), [(role, clip(text, _CELL)) for role, text in row], kind="said")
 
 
 def _classes(found: Checked) -> Iterator[Markup]:

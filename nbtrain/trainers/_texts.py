@@ -134,7 +134,8 @@ def rendered(params: Any, form: Form, splits: read.Splits) -> judge.Rendered:
         middle, most = numpy.percentile(count, (50, 95))
         lines.append(
             f"Tokens a row, {name}{of}: {count.min():,} to {count.max():,}, half of them up to {middle:,.0f}, "
-            f"95 of 100 up to {most:,.0f}; {numpy.count_nonzero(cut):,} lose their end at {longest:,} (--max-seq-length)."
+            f"95 of 100 up to {most:,.0f}; {numpy.count_nonzero(cut):,} lose their end at {longest:,} "
+            "(--max-seq-length)."
         )
     return judge.Rendered((), tuple(lines))
 
