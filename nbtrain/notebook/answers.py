@@ -102,24 +102,29 @@ def _rates(found: Rates) -> Markup:
 
 
 def _plan(found: Plan) -> Markup:
+    memory, *others = found.tables()
+    keyed = [memory[0], *((_keyed(at, name), amount) for at, (name, amount) in enumerate(memory[1:]))]
     tables = join(
-        fill(
-            "<td>$table</td>",
-            table=table((), [(fill("<b>$name</b>", name=name), fill("<b>$total</b>", total=total)), *rows]),
-        )
-        for (name, total), *rows in found.tables()
+        table((), [(fill("<b>$name</b>", name=name), fill("<b>$total</b>", total=total)), *rows])
+        for (name, total), *rows in (keyed, *others)
     )
     parts = [
         header("Plan", f"{found.name} · {found.steps:,} steps on {found.device}"),
         fill('<div class="end $state"><b>$told</b></div>', state="" if found.fits else "failed", told=found.verdict()),
         listing(found.notes),
         _bar(found),
-        fill('<table class="beside"><tbody><tr>$tables</tr></tbody></table>', tables=tables),
+        fill('<div class="beside">$tables</div>', tables=tables),
     ]
     if found.changes:
         rows = [(each.flags, f"about {size(each.peak)}", each.costs) for each in found.changes]
         parts += [fill("<h4>What would make it smaller</h4>"), table(("", "memory", "costs"), rows)]
     return page(*parts)
+
+
+def _keyed(at: int, name: str) -> Markup:
+    """A name beside the colour that it has in the bar."""
+    key = '<span aria-hidden="true" style="color:$colour">■</span> $name'
+    return fill(key, colour=LOOKS[at % len(LOOKS)][0], name=name)
 
 
 def _bar(found: Plan) -> Markup:

@@ -50,7 +50,7 @@ STYLE = (
     ".nbtrain .prompt{white-space:pre-wrap;overflow-wrap:anywhere;font:12px/1.5 monospace;margin:8px 0;"
     "padding:6px 10px;border-left:3px solid rgba(128,128,128,.45)}"
     ".nbtrain .learnt{color:var(--good);text-decoration:underline;text-underline-offset:3px}"
-    ".nbtrain .beside>tbody>tr>td{padding-right:36px}"
+    ".nbtrain .beside{display:flex;flex-wrap:wrap;gap:36px;align-items:flex-start}"
     ".nbtrain .end{border-left:3px solid var(--train);padding-left:12px;margin:8px 0}"
     ".nbtrain .end.failed{border-color:var(--bad)}.nbtrain .end.stopped{border-color:var(--valid)}"
     ".nbtrain h4{font-size:13px;font-weight:600;margin:12px 0 2px}"
