@@ -199,3 +199,14 @@ def test_the_help_of_a_method_leaves_out_what_it_does_not_read(method, unread):
     shown, options = help_text(params_class, method), params_class.options()
     assert not [name for name in unread if options[name].flag.removeprefix("--") + " " in shown]
     assert all(options[name].flag.removeprefix("--") in help_text(params_class) for name in unread)
+
+
+def test_training_goes_on_from_an_adapter_that_was_not_merged(run, chats, tmp_path):
+    trainers.load("llm").train(llm(trainer="sft", data_path=chats, peft=True, merge_adapter=False, max_steps=2), run)
+    assert (run.folder.model / "adapter_config.json").exists()
+    then = RunFolder(tmp_path / "then")
+    then.data.mkdir(parents=True)
+    with Journal(then.events) as journal:
+        params = llm(trainer="sft", data_path=chats, model=str(run.folder.path), max_steps=2)
+        assert trainers.load("llm").train(params, ActiveRun(then, journal))["loss"] > 0
+    assert (then.model / "model.safetensors").exists()
