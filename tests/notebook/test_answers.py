@@ -134,7 +134,7 @@ def test_a_burst_of_the_loss_does_not_flatten_the_curve():
 
 
 @pytest.fixture
-def talk(shell, monkeypatch):
+def talk(monkeypatch):
     """The field of a chat, and what is shown below it."""
     pytest.importorskip("ipywidgets")
     from nbtrain.notebook.talk import Talk
