@@ -113,6 +113,8 @@ def _train(assignment: Mapping[str, Any]) -> int:
         from nbtrain.trainers import _rehearsal
 
         train = _rehearsal.instead(assignment.get("rehearse", {}))
+        if train is not None:
+            process.take_no_more()  # a question must not end the notebook that asks it
         state = fit(folder, resume=assignment["resume"], secrets=secrets, train=train)
     except BaseException as error:
         traceback.print_exc()

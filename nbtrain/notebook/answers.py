@@ -76,15 +76,14 @@ def _comparison(found: Comparison) -> Markup:
 
 
 def _rates(found: Rates) -> Markup:
-    begin, means = math.log10(found.rates[0]), found.means
-    whole = begin + (math.log10(found.rates[-1]) - begin) * 1.0
-    places = [math.log10(rate) for rate in found.rates]
+    means, places = found.means, [math.log10(rate) for rate in found.rates]
+    begin, end = places[0], max(places[-1], places[0] + 1e-9)
     lowest, settled = min(means), means[min(len(means) - 1, len(means) // 10)]
     signs = [(math.log10(rate), f"{name} {rate:.1e}") for name, rate in found.suggestions().items()]
-    if begin <= math.log10(found.given) <= whole:
+    if begin <= math.log10(found.given) <= end:
         signs.append((math.log10(found.given), f"--lr {found.given:.1e}"))
-    labelled = [(float(power), f"1e{power}") for power in range(math.ceil(begin), math.floor(whole) + 1)]
-    across = Across(begin, max(whole, begin + 1e-9), labelled, "learning rate, each step a factor higher", signs)
+    labelled = [(float(power), f"1e{power}") for power in range(math.ceil(begin), math.floor(end) + 1)]
+    across = Across(begin, end, labelled, "learning rate, each step a factor higher", signs)
     lines = [
         Line("as it was", [list(zip(places, found.losses, strict=True))], faint=True),
         Line("loss, smoothed", [list(zip(places, means, strict=True))]),

@@ -54,9 +54,12 @@ def instead(asked: Mapping[str, Any]) -> Callable[[Any, ActiveRun], Mapping[str,
     make = {"plan": _probe.Probe, "lr-find": _range.RangeTest}[settings.pop("kind")]
 
     def rehearse(params: Any, run: ActiveRun) -> Mapping[str, float]:
+        from nbtrain.trainers._loop import memory_told
+
         run.rehearsal = make(params, run, **settings)
         try:
-            trainers.load(params.room).train(params, run)
+            with memory_told(lambda: 1, getattr(params, "batch_size", 1)):
+                trainers.load(params.room).train(params, run)
         except Rehearsed:
             return {}
         raise RunError(f"{asked['kind']} cannot look into {params.room} {params.method}".rstrip())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nbtrain import fit, trainers
-from nbtrain.errors import from_record
+from nbtrain.errors import NbtrainError, from_record
 from nbtrain.events import Failed, Logged
 from nbtrain.run import Run
 from nbtrain.runs.journal import story
@@ -43,6 +43,15 @@ def test_three_steps_tell_of_the_whole_run(rehearse):
     assert min(found[name] for name in ("step_seconds", "evaluation_seconds", "sample_seconds")) > 0
     assert not run.folder.model.exists() and not list(run.folder.checkpoints.glob("*"))
     assert not any(isinstance(event, Logged) for event in story(run.folder.events))
+
+
+def test_no_memory_is_told_as_such_wherever_it_ends(rehearse, monkeypatch):
+    def no_room(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("nbtrain.models.load.causal_model", no_room)
+    with pytest.raises(NbtrainError, match="^out of memory in this process"):
+        rehearse({"kind": "plan"}, trainer="sft")
 
 
 def test_an_adapter_has_gradients_of_its_own_only(rehearse):
