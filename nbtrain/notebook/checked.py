@@ -52,7 +52,7 @@ def _classes(found: Checked) -> Iterator[Markup]:
     highest = max(
         (found.classes[split].get(name, 0) / max(totals[split], 1) for split in splits for name in names), default=1.0
     )
-    yield fill("<h4>Classes</h4>")
+    yield fill("<h4>What is learnt, by split</h4>")
     rows = []
     for name in names[:_CLASSES]:
         cells: list[object] = [clip(name, _CELL)]
@@ -61,7 +61,7 @@ def _classes(found: Checked) -> Iterator[Markup]:
             share = count / max(totals[split], 1)
             cells += [f"{number(count)} ({share:.1%})", _share(share / highest)]
         rows.append(cells)
-    yield table(("class", *(part for split in splits for part in (split, ""))), rows)
+    yield table(("", *(part for split in splits for part in (split, ""))), rows)
     if len(names) > _CLASSES:
         yield sentence(f"and {len(names) - _CLASSES} more")
 

@@ -35,7 +35,7 @@ def test_lengths_and_what_is_cut_are_told(workdir):
 
 
 def test_classes_are_counted_by_split(workdir):
-    rows = [{"text": f"text {n}", "label": "ham" if n % 4 else "spam"} for n in range(40)]
+    rows = [{"text": f"a rather long text, number {n}", "label": "ham" if n % 4 else "spam"} for n in range(40)]
     found = nbtrain.check(nbtrain.TextClassificationParams(data_path=rows, max_seq_length=4))
     assert {split: sum(counts.values()) for split, counts in found.classes.items()} == {"train": 36, "valid": 4}
     assert found.classes["train"] + found.classes["valid"] == {"ham": 30, "spam": 10}

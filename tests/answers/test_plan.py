@@ -7,7 +7,9 @@ import pytest
 import nbtrain
 from nbtrain import trainers
 from nbtrain.answers import plan as plans
+from nbtrain.answers.rehearsed import rehearse
 from nbtrain.errors import RunError, TrainingError
+from nbtrain.runs import launch
 
 MB = 10**6
 FOUND = {
@@ -107,6 +109,23 @@ def test_rooms_without_steps_refuse_with_a_reason(room, why, workdir):
 @pytest.mark.parametrize(("count", "words"), [(640, "1 kB"), (12.4e9, "12.4 GB"), (640e6, "640 MB")])
 def test_bytes_are_told_as_people_say_them(count, words):
     assert plans.size(count) == words
+
+
+def test_an_interrupt_ends_the_process_and_leaves_nothing_behind(workdir, monkeypatch, tmp_path_factory):
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    workers, launched = [], launch.launch
+    monkeypatch.setattr(
+        launch, "launch", lambda *given, **named: workers.append(launched(*given, **named)) or workers[0]
+    )
+
+    def interrupted(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearse(nbtrain.LLMTrainingParams(trainer="sft", max_samples=40), {"kind": "plan"}, news=interrupted)
+    assert workers[0].poll() is not None
+    assert [*workdir.iterdir(), *temporary.iterdir()] == []
 
 
 def test_a_plan_of_a_worker_counts_the_weights_and_leaves_nothing_behind(workdir):
