@@ -187,7 +187,7 @@ def _seconds(params: Any, found: Mapping[str, Any], disk: Mapping[str, int]) -> 
         looks = _times(params.eval_strategy, every, params.epochs, steps) + (steps > 1)
     checkpoint = sum(disk.values()) - disk["model"]
     seconds = {
-        "before the first step": found["prepare_seconds"],
+        "before the first step": found["ready"] - found["launched"],
         "steps": steps * found["step_seconds"],
         "evaluations": looks * found["evaluation_seconds"],
         "samples": (max(looks - 1, 0) + 1) * found["sample_seconds"],

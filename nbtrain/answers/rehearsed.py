@@ -24,7 +24,7 @@ _QUIET = {"push_to_hub": False, "log": "none", "project_name": "rehearsal", "max
 def rehearse(
     params: Params, asked: Mapping[str, Any], *, news: Callable[[events.Event], object] | None = None
 ) -> dict[str, Any]:
-    """What a process of its own found out about a run that is not made.
+    """What a process of its own found out about a run that is not made, and when that was launched.
 
     Args:
         asked: as `trainers._rehearsal.instead` takes it.
@@ -41,6 +41,7 @@ def rehearse(
         known["backend"] = "auto"  # the same batches and the same loss, by a Trainer
     with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as place:
         run = Run(fit.prepare(params.but(**known), root=place))
+        begin = time.time()
         worker = launch.launch(run.folder, secrets=params.secrets(), rehearse=asked)
         try:
             _follow(run, worker, news)
@@ -48,7 +49,8 @@ def rehearse(
             worker.kill()
         if run.status == "failed":
             raise run.error or RunError(f"{asked['kind']} failed")
-        return dict(json.loads(run.folder.report.read_text(encoding="utf-8"))[REPORTED])
+        found = json.loads(run.folder.report.read_text(encoding="utf-8"))[REPORTED]
+        return {**found, "launched": begin}
 
 
 def _follow(run: Run, worker: launch.Worker, news: Callable[[events.Event], object] | None) -> None:

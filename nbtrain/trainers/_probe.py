@@ -30,7 +30,6 @@ class Probe:
 
     def __init__(self, params: Any, run: ActiveRun) -> None:
         self.params, self.run = params, run
-        self._began = time.monotonic()
         self._loaded = 0
 
     def of_trainer(self, trainer: Any, told: Told) -> NoReturn:
@@ -85,9 +84,9 @@ class Probe:
         self._tell(found, prepared, trained, {name: sum(each[name] for each in held) for name in held[0]})
 
     def _prepared(self) -> float:
-        """Seconds up to the first step; what is held then are libraries, rows and the model."""
+        """When the first step could begin; what is held then are libraries, rows and the model."""
         self._loaded = process.memory()[0]
-        return time.monotonic() - self._began
+        return time.time()
 
     def _evaluation(self, trainer: Any, step_seconds: float) -> dict[str, Any]:
         """Seconds of one evaluation: of two batches, the largest and a usual one."""
@@ -120,7 +119,8 @@ class Probe:
     def _tell(self, found: dict[str, Any], prepared: float, trained: int, held: Mapping[str, int]) -> NoReturn:
         """Into the report: all of it, with the memory as it stood.
 
-        loaded: bytes that were held before the first step. trained, peak: at most, in the steps and in all.
+        ready: when the first step could begin, in seconds since 1970. loaded: bytes that were held then. trained,
+        peak: at most, in the steps and in all.
         """
         kind, memory = _memory()
         peak = process.memory()[1] if kind == "cpu" else memory["peak"]
@@ -132,7 +132,7 @@ class Probe:
             "trained": trained if kind == "cpu" else peak,
             "peak": peak,
             "room": memory["room"],
-            "prepare_seconds": prepared,
+            "ready": prepared,
             "bytes_a_second": _written_a_second(self.run.folder.path),
         }
         raise Rehearsed

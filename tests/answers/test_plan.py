@@ -16,7 +16,7 @@ FOUND = {
     "steps": 100, "step_seconds": 0.5, "rows": 400, "valid_rows": 40, "evaluation_seconds": 2.0, "sample_seconds": 1.0,
     "parameters": 100 * MB, "gradients": 100 * MB, "optimizer": 200 * MB, "trainable": 25 * MB,
     "device": "cpu", "loaded": 600 * MB, "trained": 1500 * MB, "peak": 1550 * MB, "room": 8000 * MB,
-    "prepare_seconds": 5.0, "bytes_a_second": 100 * MB,
+    "launched": 1000.0, "ready": 1005.0, "bytes_a_second": 100 * MB,
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_memory_is_told_by_what_holds_it_and_adds_up(planned):
 
 def test_time_is_steps_evaluations_samples_and_what_is_written(planned):
     seconds = planned(epochs=2).seconds
-    assert seconds["steps"] == 50.0
+    assert (seconds["before the first step"], seconds["steps"]) == (5.0, 50.0)
     assert seconds["evaluations"] == (2 + 1) * 2.0, "each epoch, and after the first step"
     assert seconds["samples"] == 3.0, "at the start, and at each evaluation but that of the first step"
     assert seconds["saving"] == pytest.approx(2 * (100 + 2 * 300) / 100), "written and read again"
