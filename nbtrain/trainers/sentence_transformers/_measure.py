@@ -1,0 +1,210 @@
+"""How well embeddings serve their purpose, by the evaluators of sentence-transformers; and who is whose neighbour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbtrain.errors import ParamError
+from nbtrain.evaluate import classes, figures
+from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers._samples import undisturbed
+from nbtrain.trainers.sentence_transformers._rows import Form
+
+SHOWN, LISTED = 4, 20  # texts whose neighbours are shown; and listed in the report
+NEAREST = 3
+LOOKED_AT = 256  # rows among which neighbours are sought
+_AT = (1, 3, 5, 10)  # places at which a search is judged
+
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "score": ("spearman", "pearson"),
+    "binary": ("average_precision", "accuracy", "f1", "precision", "recall", "mcc"),
+    "classes": tuple(classes.METRICS),
+    "triplet": ("accuracy",),
+    "retrieval": ("ndcg@10", "mrr@10", "map@100", *(f"{name}@{at}" for name in ("accuracy", "recall") for at in _AT)),
+}
+"""By what is measured; the first of each is what evaluations are compared by, where nobody says."""
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Held-out rows, and what is asked of them.
+
+    rows: as `_rows.tidy` gives them. batch: texts embedded at once.
+    """
+
+    form: Form
+    rows: Any
+    batch: int
+    kind: str
+
+    def metric(self, asked: str | None) -> str:
+        """By which evaluations are compared.
+
+        Raises:
+            ParamError: what is asked is not measured here.
+        """
+        known = METRICS[self.kind]
+        if asked is not None and asked not in (*known, "loss"):
+            what = f"--metric {asked} is not measured by {self.form.method} on these rows"
+            raise ParamError(what, fix=f"it measures {', '.join(known)}, loss.")
+        return asked or ("accuracy" if self.kind == "classes" else known[0])
+
+    def measure(self, model: Any) -> dict[str, float]:
+        """All metrics of the kind but those of classes, which need the head that the embeddings were trained with."""
+        from sentence_transformers.sentence_transformer import evaluation
+
+        settings: dict[str, Any] = {"batch_size": self.batch, "write_csv": False, "show_progress_bar": False}
+        texts = [list(self.rows[role]) for role in self.form.roles]
+        if self.kind == "retrieval":
+            return _picked(self.kind, _search(*texts, **settings)(model))
+        by_cosine = settings | {"similarity_fn_names": ["cosine"]}
+        if self.kind == "triplet":
+            return _picked(self.kind, evaluation.TripletEvaluator(*texts, **by_cosine)(model))
+        rule = {"score": "EmbeddingSimilarityEvaluator", "binary": "BinaryClassificationEvaluator"}[self.kind]
+        return _picked(self.kind, getattr(evaluation, rule)(*texts, list(self.rows["label"]), **by_cosine)(model))
+
+    def neighbours(self, model: Any, count: int) -> tuple[Mapping[str, str], ...]:
+        """The nearest of the second texts to each of the first ones, and the one that stands beside it in the data."""
+        part = self.rows.select(range(min(len(self.rows), LOOKED_AT)))
+        asked = dict.fromkeys(part["sentence1"])
+        others = list(dict.fromkeys(part["sentence2"]))
+        chosen = list(asked)[:count]
+        one, other = (_embedded(model, texts, self.batch) for texts in (chosen, others))
+        near = one @ other.T
+        beside = dict(zip(reversed(part["sentence1"][:]), range(len(part) - 1, -1, -1), strict=True))
+        return tuple(
+            {
+                "prompt": text,
+                "output": "\n".join(f"{near[at][to]:.2f} {others[to]}" for to in (-near[at]).argsort()[:NEAREST]),
+                "expected": self._expected(part[beside[text]]),
+            }
+            for at, text in enumerate(chosen)
+        )
+
+    def _expected(self, row: Mapping[str, Any]) -> str:
+        if "label" not in row:
+            return str(row["sentence2"])
+        named = self.form.labels.names[row["label"]] if self.form.labels else f"{row['label']:g}"
+        return f"{row['sentence2']} ({named})"
+
+    def report(self, model: Any, answers: classes.Answers | None, folder: Path) -> dict[str, Any]:
+        """Tables for report.json, and their figures. answers: of the head, None without one."""
+        found: dict[str, Any] = {"neighbours": self.neighbours(model, LISTED)}
+        if self.kind == "score":
+            found["worst"] = self._worst(model)
+        if answers is not None and self.form.labels is not None:
+            names = self.form.labels.names
+            found["classes"], table = classes.by_class(answers, names), classes.confusion(answers)
+            found["confusion"] = {"labels": list(names), "counts": table.tolist()}
+            figures.by_class(found["classes"], folder / "by_class.png")
+            figures.confusion(table, names, folder / "confusion.png")
+        return found
+
+    def _worst(self, model: Any) -> list[dict[str, Any]]:
+        """The pairs whose place by similarity is furthest from their place by score."""
+        from scipy.stats import rankdata
+
+        one, other = (_embedded(model, list(self.rows[role]), self.batch) for role in self.form.roles)
+        cosine, scores = (one * other).sum(1), list(self.rows["label"])
+        gap = abs(rankdata(cosine) - rankdata(scores))
+        return [
+            {"prompt": f"{row['sentence1']} | {row['sentence2']}", "expected": row["label"], "similarity": near}
+            for row, near in ((self.rows[int(at)], round(float(cosine[at]), 4)) for at in (-gap).argsort()[:LISTED])
+        ]
+
+
+def kind(form: Form, loss: str) -> str:
+    """What is measured of these rows, by a key of METRICS."""
+    if form.method == "pair_class":
+        return "classes" if loss == "softmax" else "binary"
+    return {"pair_score": "score", "triplet": "triplet"}.get(form.method, "retrieval")
+
+
+def _search(queries: list[str], answers: list[str], **settings: Any) -> Any:
+    """Each first text is a question to all second texts; what stands beside it anywhere in the rows is right."""
+    from sentence_transformers.sentence_transformer import evaluation
+    from sentence_transformers.util import cos_sim
+
+    asked = {text: f"q{at}" for at, text in enumerate(dict.fromkeys(queries))}
+    there = {text: f"a{at}" for at, text in enumerate(dict.fromkeys(answers))}
+    right: dict[str, set[str]] = {name: set() for name in asked.values()}
+    for query, answer in zip(queries, answers, strict=True):
+        right[asked[query]].add(there[answer])
+    texts = ({name: text for text, name in known.items()} for known in (asked, there))
+    return evaluation.InformationRetrievalEvaluator(*texts, right, score_functions={"cosine": cos_sim}, **settings)
+
+
+def _picked(kind: str, found: Mapping[str, float]) -> dict[str, float]:
+    """What an evaluator found, by our names."""
+    named = {name.replace("cosine", "").strip("_"): float(value) for name, value in found.items()}
+    named["average_precision"] = named.get("ap", 0.0)
+    return {name: named[name] for name in METRICS[kind]}
+
+
+def _embedded(model: Any, texts: list[str], batch: int) -> Any:
+    """(texts, dimensions) floats of length 1."""
+    return model.encode(texts, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
+
+
+class Watch:
+    """Looks at the model in training: at each evaluation, and for the samples between them."""
+
+    def __init__(self, trainer: Any, run: ActiveRun, exam: Exam, *, head: bool) -> None:
+        self.trainer, self.run, self.exam, self.head = trainer, run, exam, head
+
+    def evaluate(self, dataloader: Any, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> Any:
+        """transformers' evaluation loop, but one that a stop ends and that leaves the training as it was."""
+        from transformers.trainer_utils import EvalLoopOutput
+
+        loss, answers = self._through(dataloader)
+        values = {"loss": loss}
+        if not self.run.stop_asked():
+            values |= self._measured(answers)
+        named = {f"{metric_key_prefix}_{name}": float(value) for name, value in values.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(self.exam.rows))
+
+    def _measured(self, answers: classes.Answers | None) -> dict[str, float]:
+        if answers is not None:
+            return classes.measure(answers)
+        with undisturbed(self.trainer.model):
+            return self.exam.measure(self.trainer.model)
+
+    def take(self, step: int) -> tuple[Mapping[str, str], ...]:
+        """Neighbours by the model as it is after `step` steps."""
+        with undisturbed(self.trainer.model):
+            return self.exam.neighbours(self.trainer.model, SHOWN)
+
+    def conclude(self, folder: Path) -> dict[str, Any]:
+        """What the report holds of the trained model."""
+        answers = self._through(self.trainer.get_eval_dataloader())[1] if self.head else None
+        with undisturbed(self.trainer.model):
+            return self.exam.report(self.trainer.model, answers, folder)
+
+    def _through(self, dataloader: Any) -> tuple[float, classes.Answers | None]:
+        """(mean loss of a row, what the head says to the rows, None without one)."""
+        import torch
+
+        total, count, expected, said = 0.0, 0, [], []
+        with undisturbed(self.trainer.model):
+            for batch in dataloader:
+                size = batch.pop("rows")
+                batch.pop("tokens")
+                features, labels = self.trainer.collect_features(batch)
+                with self.trainer.compute_loss_context_manager():
+                    if self.head:
+                        scores = self.trainer.loss(features, None)[1].float()
+                        loss = torch.nn.functional.cross_entropy(scores, labels)
+                        expected.append(labels.cpu())
+                        said.append(scores.cpu())
+                    else:
+                        loss = self.trainer.loss(features, labels)
+                total, count = total + float(loss) * size, count + size
+                if self.run.stop_asked():
+                    break
+        if not said:
+            return total / max(count, 1), None
+        scores = torch.cat(said).numpy()
+        return total / count, classes.Answers(torch.cat(expected).numpy(), scores.argmax(1), scores)
