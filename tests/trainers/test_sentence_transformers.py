@@ -296,5 +296,5 @@ def test_columns_are_found_by_their_order_or_named(table, tmp_path):
     assert any("Read as qa: sentence1 from a, sentence2 from b" in line for line in lines)
     named = ROOM.Params(trainer="pair", data_path=table(rows), sentence1_column="b", sentence2_column="a")
     assert any("sentence1 from b, sentence2 from a" in line for line in ROOM.check(named, tmp_path / "two"))
-    with pytest.raises(DataError, match=r"no column for sentence3 of triplet; there are a, b.*--sentence3-column"):
-        ROOM.check(ROOM.Params(trainer="triplet", data_path=table(rows)), tmp_path / "three")
+    with pytest.raises(DataError, match="no column for sentence3 of triplet; there are a, b"):
+        ROOM.check(named.but(trainer="triplet"), tmp_path / "three")

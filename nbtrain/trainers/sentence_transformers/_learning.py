@@ -60,9 +60,8 @@ def loss_name(params: Any, form: Form) -> str:
             what = f"--loss {params.loss} needs the classes 0 and 1; {form.columns['target']} has {form.labels}"
             raise ParamError(what, fix="leave --loss out: softmax takes any classes.")
         return params.loss or ("contrastive" if form.same_or_not else "softmax")
-    large = BY_METHOD[form.method] == IN_BATCH or form.method == "triplet"
-    usual = BY_METHOD[form.method][1 if large and params.batch_size > LARGE else 0]
-    return params.loss or usual
+    usual, parted, *_ = BY_METHOD[form.method]
+    return params.loss or (parted if usual in IN_BATCH and params.batch_size > LARGE else usual)
 
 
 def opened(params: Any, place: str) -> Any:

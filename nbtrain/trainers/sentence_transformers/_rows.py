@@ -143,16 +143,20 @@ def _roles(method: str) -> dict[str, Sequence[str]]:
 
 def tidy(rows: Dataset, form: Form) -> Dataset:
     """The rows as sentence-transformers reads them: the texts in their order, and behind them "label"."""
-    chosen = list(dict.fromkeys(form.columns.values()))
+    from datasets import Features, Value
+
+    kinds = dict.fromkeys(form.roles, "string")
+    if "target" in form.columns:
+        kinds["label"] = "int64" if form.labels else "float64"
 
     def made(row: Mapping[str, Any]) -> dict[str, Any]:
-        learnt = {"label": form.learnt(row)} if "target" in form.columns else {}
+        learnt = {"label": form.learnt(row)} if "label" in kinds else {}
         return dict(zip(form.roles, form.texts(row), strict=True)) | learnt
 
-    kept = rows.select_columns(chosen)
-    return kept.map(made, remove_columns=chosen).select_columns(
-        [*form.roles, *(["label"] if "target" in form.columns else [])]
-    )
+    chosen = list(dict.fromkeys(form.columns.values()))
+    # said, not guessed from the first rows: whole numbers would make a column that takes no fractions
+    features = Features({name: Value(kind) for name, kind in kinds.items()})
+    return rows.select_columns(chosen).map(made, remove_columns=chosen, features=features)
 
 
 def sides(params: Any, row: Any) -> tuple[str, ...]:
