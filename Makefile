@@ -4,8 +4,9 @@ COLAB := .venv-colab
 PEER := .venv-peer
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
-# two test processes on two cores are slower with two threads each than with one
+# a process a core, each with one thread; a file stays in one process, which shares its trainings
 TESTS = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest
+SPREAD := -n auto --dist loadfile
 
 PURELIB := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
@@ -24,7 +25,8 @@ lab: install ## open the quickstart in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks/00_quickstart.ipynb
 
 test: install $(COLAB)/.installed ## all tests, then the notebook's with the versions that Colab ships
-	$(call TESTS,$(VENV))
+	$(call TESTS,$(VENV)) -m "not browser" $(SPREAD)
+	$(call TESTS,$(VENV)) -m browser
 	$(call TESTS,$(COLAB)) tests/notebook tests/params
 
 check: install ## style, floors, types

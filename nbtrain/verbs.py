@@ -34,7 +34,7 @@ VERBS = {
 """Each verb: what follows it, and what it does. A room's name is a verb too: it trains."""
 
 _LISTED = 20  # runs; to fold the journals of thousands would take minutes
-_TAIL = 25  # lines of a log or a traceback
+_TAIL = 40  # lines of a log or a traceback: a screen
 
 
 def known(verb: str) -> str:

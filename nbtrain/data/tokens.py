@@ -67,8 +67,8 @@ def tokenised(  # noqa: PLR0913  each is a parameter of the run
         warn: told, in words, what was cut and what was left out.
 
     Returns:
-        input_ids and labels (int32; -100 where not trained), length (tokens), cut (tokens lost), row (of `dataset`, from
-        1). A row of which nothing is trained is left out and told.
+        input_ids and labels (int32; -100 where not trained), length (tokens), cut (tokens lost), row (its number in
+        `dataset`, from 1). A row of which nothing is trained is left out and told.
 
     Raises:
         DataError: a row that the template refuses, or no row with a trained token.

@@ -11,6 +11,11 @@ from nbtrain.params.blocks import Evaluation, Optim
 from nbtrain.params.options import option
 
 
+def names_of(value: Any) -> Any:
+    """Names with commas between them as a list."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
 def again(block: type[BaseModel], name: str, default: Any) -> Any:
     """The option `name` of `block`, as it is described there, with another default."""
     found: Any = copy(block.model_fields[name])

@@ -6,17 +6,44 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator
 
 from nbtrain.data.labels import Labels
 from nbtrain.errors import ParamError, nearest
 from nbtrain.evaluate import classes as measures
 from nbtrain.evaluate import figures, thresholds
 from nbtrain.evaluate.classes import Answers
+from nbtrain.params import option
+from nbtrain.params.usual import names_of
 
 SHOWN = 4  # rows that the model is most mistaken about
 _SCORED = 3  # labels whose scores are shown
 _TABLE = 200  # classes; the table of more would be all of the report
+
+
+class Classed(BaseModel):
+    """What a room reads that tells classes apart."""
+
+    target_column: str = option("target", "column of the class, or of the labels", group="Data")
+    labels: Annotated[str | list[str] | None, BeforeValidator(names_of)] = option(
+        None, "the classes in their order, with commas or as JSON; none: those of the training rows", group="Data"
+    )
+    multi_label: bool | None = option(
+        None, "whether a row may have several labels; none: as the column shows", group="Data"
+    )
+    class_weights: Literal["balanced"] | dict[str, float] | None = option(
+        None, "balanced: rare classes count for more; or each class with its weight, as JSON", group="Training"
+    )
+    threshold: float | None = option(
+        None,
+        "several labels: the score from which on one is given; none: tuned for each on the held-out rows",
+        group="Evaluation",
+        unit="score",
+        ge=0,
+        le=1,
+    )
 
 
 @dataclass(frozen=True)

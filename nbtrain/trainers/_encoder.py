@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
     watched = Watched(trainer, run, job)
     trainer.evaluation_loop = watched.evaluate
     values = _loop.train(trainer, params, run, _loop.Told(facts, watched.take, metric=job.metric))
+    vars(model).pop("save_pretrained", None)
     if job.valid is not None and not run.stopped:
         run.stage("measuring the trained model")
         job.conclude(model, watched.look(job.valid))
@@ -183,6 +185,10 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     # notice, and accumulated batches would count in full
     trainer.loss_is_scaled_for_ga = trainer.model_accepts_loss_kwargs = False
     trainer.log = _fuller(trainer.log, job.logged)
+    if not params.peft:
+        # by default with the names that older versions gave, which a Trainer does not find again in the model: what
+        # goes on from a checkpoint, or takes the best one, would keep other weights in their places
+        model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
     if hasattr(job.train, "at_epoch"):
         trainer.add_callback(_epochs(job.train))
     return trainer, {
@@ -241,7 +247,8 @@ def _verify(params: Any, run: ActiveRun, job: Job, expected: Found) -> None:
 
     precision = load.precision(params, load.device())
     model = load.saved_headed(job.auto, run.folder.model, trust_remote_code=params.trust_remote_code)
-    batch = job.collate([job.shown[row] for row in range(len(expected))])
+    rows = job.shown.select(range(len(expected)))  # as they stand: rows that are trained on may be changed at random
+    batch = job.collate([rows[row] for row in range(len(rows))])
     batch.pop("tokens", None)
     with torch.no_grad():
         # with a loss of the job's own, labels are none of the model's: so a Trainer has it, too

@@ -130,7 +130,7 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback(news))
     trainer.training_step = _counted(trainer.training_step, news.clock, guard)
-    trainer.evaluate = _aside(trainer.evaluate, news.clock)
+    trainer.evaluate = news.evaluate = _aside(trainer.evaluate, news.clock)
     # it walks all modules at each batch, for a figure that nobody is shown
     trainer.floating_point_ops = lambda inputs: 0
     began = time.monotonic()

@@ -101,6 +101,7 @@ class News:
         values: of the last evaluation.
         stopping: whether a stop was asked.
         best: the best evaluation up to now.
+        evaluate: measures held-out rows; whoever trains sets it.
     """
 
     def __init__(self, params: Any, run: ActiveRun, guard: Guard | None, told: Told) -> None:
@@ -109,6 +110,7 @@ class News:
         self.values: dict[str, float] = {}
         self.stopping = False
         self.best = Best(told.metric, params.early_stopping_threshold)
+        self.evaluate: Callable[[], Any] = dict
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         run, begin, here = self.run, self.run.resume_from, self.run.folder.path
@@ -131,11 +133,14 @@ class News:
             )
         if begin is not None:
             place = str(begin.relative_to(here) if own else begin)
-            for found in Record.of(story(run.folder.events)).evaluations if own else ():
+            known = [found for found in Record.of(story(run.folder.events)).evaluations if own]
+            for found in known:
                 if found["step"] <= state.global_step:  # what came later is measured again
                     self.best.is_better(int(found["step"]), {name: found[name] for name in found if name != "step"})
             run.emit(Resumed(step=state.global_step, checkpoint=place, differences=run.differences))
-            if state.global_step >= state.max_steps:
+            if own and _due(args, state) and state.global_step not in {found["step"] for found in known}:
+                self.evaluate()  # a stop came before it: the best of the run must not depend on that
+            if state.global_step >= state.max_steps or control.should_training_stop:
                 raise Complete
         else:
             self._sample(0, "base")
@@ -220,6 +225,16 @@ class News:
             "ends here (--early-stopping-patience)."
         )
         return True
+
+
+def _due(args: Any, state: Any) -> bool:
+    """Whether this step is one after which held-out rows are measured."""
+    if args.eval_strategy == "no":
+        return False
+    by_epoch = args.eval_strategy == "epoch"
+    return state.global_step == 1 or (
+        float(state.epoch).is_integer() if by_epoch else state.global_step % args.eval_steps == 0
+    )
 
 
 def callback(news: News) -> Any:

@@ -21,6 +21,7 @@ from nbtrain.models import load
 from nbtrain.models.faults import in_words
 from nbtrain.models.pretrained import TINY
 from nbtrain.params import option
+from nbtrain.params.usual import names_of
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder
 
@@ -51,11 +52,6 @@ class Pictures(BaseModel):
         if len(names) > 1 and {"auto", "none"} & set(names):
             raise ValueError("is auto, or none, or a list of changes")
         return value
-
-
-def names_of(value: Any) -> Any:
-    """Names with commas between them as a list."""
-    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 def one_or_more(value: Any) -> Any:

@@ -172,6 +172,7 @@ class Steps:
         if begin is not None:
             self._position.global_step = _state.load(begin, self.parts)
             self._position.epoch = self.done / self.epoch_steps
+        self.news.evaluate = self._evaluate
         with contextlib.suppress(Complete):
             self.news.on_train_begin(self.settings, self._position, self._control)
             return True

@@ -43,11 +43,6 @@ class Columns(BaseModel):
     )
 
 
-def names_of(value: Any) -> Any:
-    """Names with commas between them as a list."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
 def named(params: Any) -> dict[str, str]:
     """Role to column, as far as flags say it."""
     found = {"text": params.text_column} if "text_column" in params.given() else {}

@@ -12,9 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BeforeValidator
+from typing import Any, Literal
 
 from nbtrain.data import labelled, labels, read
 from nbtrain.data.labelled import Form
@@ -33,28 +31,22 @@ __all__ = ["Params", "TextClassificationParams", "check", "evaluate", "opened", 
 
 
 class TextClassificationParams(
-    _texts.Columns, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+    _texts.Columns,
+    _classes.Classed,
+    Headed,
+    Basic,
+    Data,
+    Model,
+    Optim,
+    Precision,
+    Peft,
+    Checkpoints,
+    Evaluation,
+    Shown,
+    Base,
 ):
     """Parameters of `text-classification`."""
 
-    target_column: str = option("target", "column of the class, or of the labels", group="Data")
-    labels: Annotated[str | list[str] | None, BeforeValidator(_texts.names_of)] = option(
-        None, "the classes in their order, with commas or as JSON; none: those of the training rows", group="Data"
-    )
-    multi_label: bool | None = option(
-        None, "whether a row may have several labels; none: as the column shows", group="Data"
-    )
-    class_weights: Literal["balanced"] | dict[str, float] | None = option(
-        None, "balanced: rare classes count for more; or each class with its weight, as JSON", group="Training"
-    )
-    threshold: float | None = option(
-        None,
-        "several labels: the score from which on one is given; none: tuned for each on the held-out rows",
-        group="Evaluation",
-        unit="score",
-        ge=0,
-        le=1,
-    )
     metric: (
         Literal["accuracy", "f1_macro", "f1_micro", "f1_weighted", "precision", "recall", "mcc", "auc", "loss"] | None
     ) = option(

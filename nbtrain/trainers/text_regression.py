@@ -23,7 +23,7 @@ from nbtrain.evaluate.numbers import measure
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
-from nbtrain.params.usual import Headed
+from nbtrain.params.usual import Headed, names_of
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _numbers, _texts
 from nbtrain.trainers._texts import AUTO, opened
@@ -38,7 +38,7 @@ class TextRegressionParams(
 ):
     """Parameters of `text-regression`."""
 
-    target_column: Annotated[str | list[str], BeforeValidator(_texts.names_of)] = option(
+    target_column: Annotated[str | list[str], BeforeValidator(names_of)] = option(
         ["target"], "column of the number; several with commas, or as JSON", group="Data"
     )
     scale_targets: bool = option(

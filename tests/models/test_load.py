@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nbtrain.errors import MissingExtra, ModelError
-from nbtrain.models import load
+from nbtrain.models import adapters, load
 
 TEXT = "The cat sat on the mat."
 
@@ -75,7 +75,7 @@ def test_weights_in_four_bits_are_counted_one_by_one(params):
 
 
 def test_quantisation_without_bitsandbytes_names_the_package(params, monkeypatch):
-    monkeypatch.setattr(load, "find_spec", lambda name: None)
+    monkeypatch.setattr(adapters, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="bitsandbytes") as caught:
         load.causal_model(params(peft=True, quantization="int4"))
     assert caught.value.fix == "pip install bitsandbytes"

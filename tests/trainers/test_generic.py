@@ -146,3 +146,18 @@ def test_the_script_that_was_exported_runs_the_same(script, tmp_path):
     code, run = trained("--script-path", str(script), "--allow-script")
     assert code == 0
     assert "allow_script=True" in run.export("script") and "script_path=" in run.export("script")
+
+
+def test_a_script_that_is_taken_up_again_begins_anew_and_says_so_once(workdir):
+    (workdir / "twice.py").write_text(
+        "import pathlib, sys\n"
+        "first = not pathlib.Path('../seen').exists()\n"
+        "pathlib.Path('../seen').touch()\n"
+        'print(\'{"step": 1, "loss": 2.0}\')\n'
+        "sys.exit(int(first))\n"
+    )
+    code, run = trained("--script-path", "twice.py", "--allow-script")
+    assert code == 1
+    assert main(["resume", "a-run"]) == 0
+    assert Run("a-run").status == "finished"
+    assert len(Run("a-run").record.resumed) == 1

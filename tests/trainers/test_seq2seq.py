@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from nbtrain import trainers
-from nbtrain.data import sources, targets
+from nbtrain.data import sources
 from nbtrain.errors import DataError, ModelError, ParamError
 from nbtrain.models import load
 from nbtrain.run import all_runs, train_here
@@ -274,31 +274,3 @@ def test_rows_that_cannot_be_used_are_told_before_a_model_is_opened(in_room, row
 def test_check_tells_rows_and_an_example(rows, tmp_path):
     lines = ROOM.check(ROOM.Params(data_path=rows(20)), tmp_path)
     assert any("Rows: train 18, valid 2. Read as pairs: source, target." in line for line in lines)
-
-
-def read(rows, **named):
-    from datasets import Dataset
-
-    dataset = Dataset.from_list(rows)
-    form = targets.recognise(dataset, named=named)
-    return form, form.read(dataset[0])
-
-
-@pytest.mark.parametrize(
-    ("row", "source", "references"),
-    [
-        ({"text": "a", "summary": "b"}, "a", ("b",)),
-        ({"en": "a", "fr": "b"}, "a", ("b",)),
-        ({"id": 1, "article": "a", "highlights": "b"}, "a", ("b",)),
-        ({"source": "a", "target": ["b", "c"]}, "a", ("b", "c")),
-        ({"source": "a", "target": "b", "references": ["b", "c"]}, "a", ("b", "c")),
-        ({"translation": {"en": "a", "fr": "b"}}, "a", ("b",)),
-    ],
-    ids=str,
-)
-def test_pairs_come_in_every_form(row, source, references):
-    assert read([row])[1] == (source, references)
-
-
-def test_columns_can_be_named():
-    assert read([{"en": "a", "fr": "b", "de": "c"}], source="de", target="en")[1] == ("c", ("a",))

@@ -143,9 +143,9 @@ def test_the_snippet_of_the_card_runs(learnt, monkeypatch, capsys):
     "extra", [{}, {"quantization": "int4"}, {"quantization": "int8"}, {"merge_adapter": False}], ids=str
 )
 def test_an_adapter_learns_with_its_head_and_is_saved(in_room, table, extra, monkeypatch, capsys):
-    given = {**SHORT, "data_path": table(demo(96)), "peft": True, "max_steps": 20, "lr": 2e-2, "best_model": False}
+    given = {**SHORT, "data_path": table(demo(96)), "peft": True, "max_steps": 30, "lr": 5e-3, "best_model": False}
     found = in_room("text-classification", **given, **extra)
-    assert sum(found.losses[-3:]) < sum(found.losses[:3]) * 0.8
+    assert sum(found.losses[-3:]) < sum(found.losses[:3]) - 0.3
     apart = extra == {"merge_adapter": False}
     assert (found.folder.model / "adapter_config.json").exists() == apart
     model, tokenizer = ROOM.opened(found.params, str(found.folder.model))
@@ -157,11 +157,16 @@ def test_an_adapter_learns_with_its_head_and_is_saved(in_room, table, extra, mon
     assert "PlayMusic" in capsys.readouterr().out
 
 
-def test_a_saved_adapter_is_trained_further(in_room, table):
-    given = {**SHORT, "data_path": table(demo(96)), "max_steps": 10, "lr": 1e-2, "best_model": False}
+def test_a_saved_adapter_is_where_the_next_training_begins(in_room, table):
+    given = {**SHORT, "data_path": table(demo(48)), "max_steps": 6, "best_model": False}
     first = in_room("text-classification", **given, peft=True, merge_adapter=False)
-    second = in_room("text-classification", **given, model=str(first.folder.model))
-    assert second.losses[0] < first.losses[0] - 0.1
+    still = {**given, "max_steps": 1, "lr": 1e-12}
+    second = in_room("text-classification", **still, model=str(first.folder.model))
+    one, other = (
+        ROOM.predict(found.params, *ROOM.opened(found.params, str(found.folder.model)), ["play a song"])[0]["scores"]
+        for found in (first, second)
+    )
+    assert other == pytest.approx(one, abs=1e-4)
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(in_room, table):

@@ -115,7 +115,8 @@ def test_the_demo_is_learnt_and_its_pairs_are_found(in_room):
     assert "text from sentence, pair from phrase, target from complexity" in warned(found)
     assert found.values["pearson"] > 0.2
     model, tokenizer = ROOM.opened(found.params, str(found.folder.model))
-    row = next(csv.DictReader(DEMO.open(encoding="utf-8")))
+    with DEMO.open(encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
     one, two = ROOM.predict(found.params, model, tokenizer, [row, (row["sentence"], row["phrase"])])
     assert one == two
     assert 0 < one < 1

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtrain.errors import ParamError, RunError, TrainingError
-from nbtrain.events import Logged, Resumed, Started
+from nbtrain.events import Logged, Started
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic
@@ -91,9 +91,6 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     python = _needs.interpreter(params, copied, run, environment)
     run.folder.model.mkdir(exist_ok=True)
     facts = {"script": copied.name, "python": python, "arguments": " ".join(_arguments(params))}
-    if run.resume_from is None and (run.folder.path / "script.started").exists():
-        run.emit(Resumed(step=0, checkpoint="", differences=("a script starts from its beginning",)))
-    (run.folder.path / "script.started").touch()
     total = params.max_steps if params.max_steps > 0 else None
     run.emit(Started(room="generic", name=run.folder.name, total_steps=total, facts=facts))
     child = Child([python, "-u", copied.name, *_arguments(params)], place, environment, run.folder.log.parent)

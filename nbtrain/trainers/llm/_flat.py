@@ -184,7 +184,7 @@ def pieces(batch: Mapping[str, Any], most: int) -> list[Mapping[str, Any]]:
                 }
             )
         begin = end
-    return found
+    return found or [batch]
 
 
 def padded(examples: Sequence[Mapping[str, Any]], *, pad: int = 0, side: str = "right") -> dict[str, Any]:

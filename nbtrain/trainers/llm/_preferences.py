@@ -89,9 +89,9 @@ def reading(params: Any, cache: Path) -> read.Splits:
 
 def recognise(params: Any, splits: read.Splits, *, prompted: bool = True) -> Preferences:
     """The form of the pairs. prompted: whether each needs a prompt."""
-    flags = {"prompt": "prompt_text_column", "chosen": "text_column", "rejected": "rejected_text_column"}
-    given = {role: name for role, name in flags.items() if name in params.given() and getattr(params, name)}
-    named = {role: getattr(params, name) for role, name in given.items()}
+    chosen = params.text_column if "text_column" in params.given() else None
+    flags = {"prompt": params.prompt_text_column, "chosen": chosen, "rejected": params.rejected_text_column}
+    named = {role: column for role, column in flags.items() if column}
     return preferences.recognise(splits.train, params.column_mapping, named, prompted=prompted)
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from nbtrain import trainers
+from nbtrain.data import sources
 from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
@@ -120,3 +121,41 @@ def prepared(tmp_path):
         return SimpleNamespace(tokens=tokens, tokenizer=tokenizer, told=told, folder=folder)
 
     return go
+
+
+@pytest.fixture(scope="session")
+def calm_and_loud():
+    """Real answers as they were written, preferred to the same in capitals: a rule that can be learnt in seconds."""
+    lines = sources.own_demo("preferences").read_text(encoding="utf-8").splitlines()
+
+    def rows(count, longest=48):
+        found = [
+            {name: text[-longest:] if name == "prompt" else text[:longest] for name, text in json.loads(line).items()}
+            for line in lines[:count]
+        ]
+        return [{"prompt": row["prompt"], "chosen": row["rejected"], "rejected": row["chosen"]} for row in found]
+
+    return rows
+
+
+def _messages(row):
+    """A pair as TRL takes a conversation."""
+    who = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    return {name: [{"role": who[name], "content": text}] for name, text in row.items()}
+
+
+def _losses(trainer):
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """What a plain script of TRL has: its settings, rows as messages, and the loss of each of 20 steps."""
+    settings = {
+        "output_dir": str(tmp_path / "plain"), "per_device_train_batch_size": 2, "learning_rate": 1e-3,
+        "max_steps": 20, "warmup_steps": 2, "weight_decay": 0.01, "optim": "adamw_torch_fused", "seed": 42,
+        "logging_steps": 1, "logging_first_step": True, "save_strategy": "no", "report_to": "none",
+        "disable_tqdm": True, "use_cpu": True, "bf16": False, "activation_checkpointing": False,
+    }  # fmt: skip
+    return SimpleNamespace(settings=settings, messages=_messages, losses=_losses)

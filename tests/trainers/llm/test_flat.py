@@ -182,3 +182,8 @@ def test_a_piece_without_a_trained_token_is_left_out():
 def test_a_row_with_more_than_documents_stays_whole():
     row = {**_flat.rows(examples_of(6, 6)), "teacher_logits": torch.zeros(1)}
     assert _flat.pieces(row, 6) == [row]
+
+
+def test_a_row_in_which_nothing_is_trained_stays_whole():
+    row = _flat.rows(examples_of(6, 6, prompt=6))
+    assert _flat.pieces(row, 6) == [row]
