@@ -10,12 +10,14 @@ as negatives); Gao et al. 2021, arXiv:2101.06983 (large batches in parts)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
 from nbtrain.data import read
+from nbtrain.data.labelled import Texts
 from nbtrain.errors import ParamError
 from nbtrain.models import load
 from nbtrain.models.adapters import with_adapter
@@ -30,7 +32,7 @@ from nbtrain.trainers.sentence_transformers import _learning, _measure, _rows
 
 BETTER = "sentence-transformers/all-MiniLM-L6-v2"
 COMPARED = 4  # texts that the saved model is asked, too
-_COUNTED = 1_000  # texts whose tokens are counted at once
+_COUNTED = 1_000  # rows whose tokens are counted at once
 
 __all__ = ["Params", "SentenceTransformersParams", "check", "evaluate", "opened", "predict", "train", "usage"]
 
@@ -99,7 +101,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 
     _encoder.begin(params)
     run.stage("reading the data")
-    splits = read.read(params, run.folder.data)
+    splits = read.read(params, run.folder.data, by=_rows.classes(params))
     form = _rows.recognise(splits.train, params)
     splits = _encoder.judged(params, run, splits, form)
     name = _learning.loss_name(params, form)
@@ -116,29 +118,23 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     adapted = with_adapter(model.transformers_model, params, task="FEATURE_EXTRACTION") if params.peft else None
     loss = _learning.loss_of(params, model, name, form)
     run.stage("preparing")
-    _tell_cut(model, rows["train"], form, run)
+    _texts.tell_cut({"cut": _cut(model, rows["train"], form)}, model.max_seq_length, run)
     trainer, facts = _learning.trainer_of(params, run, model, loss, rows, apart=name in _learning.IN_BATCH)
-    watch = _measure.Watch(trainer, run, exam, head=name == "softmax")
+    watch = _measure.Watch(trainer, run, exam)
     trainer.evaluation_loop = watch.evaluate
-    told = _loop.Told({**facts, "loss": name}, watch.take, metric=metric)
-    values = _loop.train(trainer, params, run, told)
+    values = _loop.train(trainer, params, run, _loop.Told({**facts, "loss": name}, watch.take, metric=metric))
     if "valid" in rows and not run.stopped:
         run.stage("measuring the trained model")
         run.report |= watch.conclude(run.folder.figures)
-    _keep(params, run, model, adapted, place, shown["sentence1"][:COMPARED])
-    return values
-
-
-def _keep(params: Any, run: ActiveRun, model: Any, adapted: Any, place: str, texts: list[str]) -> None:
-    """Save the model, and see that it opens and says the same."""
+    texts = shown["sentence1"][:COMPARED]
     with undisturbed(model):
         expected = model.encode(texts, show_progress_bar=False)
     run.stage("saving the model")
-    whole = params.but(quantization=None)
-    _learning.save(params, model, adapted, run.folder.model, lambda: _learning.opened(whole, place))
+    _learning.save(params, model, adapted, run.folder.model, place)
     if not run.stopped:
         run.stage("opening the saved model")
         _learning.verify(params, run.folder.model, texts, expected)
+    return values
 
 
 def _unit(rows: dict[str, Any], run: ActiveRun) -> dict[str, Any]:
@@ -154,24 +150,21 @@ def _unit(rows: dict[str, Any], run: ActiveRun) -> dict[str, Any]:
     return {name: each.map(scaled) for name, each in rows.items()}
 
 
-def _tell_cut(model: Any, rows: Any, form: _rows.Form, run: ActiveRun) -> None:
-    """A notice of what is not read."""
-    longest, cut, lost = model.max_seq_length, 0, 0
+def _cut(model: Any, rows: Any, form: _rows.Form) -> list[int]:
+    """Tokens that are lost, by row."""
+    found: list[int] = []
     for batch in rows.select_columns(list(form.roles)).iter(_COUNTED):
-        for texts in batch.values():
-            over = [len(ids) - longest for ids in model.tokenizer(texts, verbose=False)["input_ids"]]
-            cut, lost = cut + sum(count > 0 for count in over), lost + sum(max(count, 0) for count in over)
-    if cut:
-        total = len(rows) * len(form.roles)
-        run.warn(
-            f"Longer than {longest:,} tokens: {cut:,} of {total:,} texts; {lost:,} tokens are cut off at their ends "
-            "(--max-seq-length)."
+        sides = (
+            _texts.tokens_of([Texts(each) for each in texts], model.tokenizer, model.max_seq_length)["cut"]
+            for texts in batch.values()
         )
+        found += map(sum, zip(*sides, strict=True))
+    return found
 
 
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
-    splits = read.read(params, cache)
+    splits = read.read(params, cache, by=_rows.classes(params))
     return _encoder.check(params, splits, _rows.recognise(splits.train, params))
 
 
@@ -211,7 +204,10 @@ def _said(vectors: list[Any]) -> Any:
 
 def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | None:
     """The saved model measured, on held-out rows or on others; None with softmax, whose head is not saved."""
-    with _texts.to_measure(params, data, lambda rows: _rows.recognise(rows, params)) as (rows, form):
+    with _texts.to_measure(params, data, partial(_rows.recognise, params=params), _rows.classes(params)) as (
+        rows,
+        form,
+    ):
         kind = _measure.kind(form, _learning.loss_name(params, form))
         if kind == "classes":
             return None

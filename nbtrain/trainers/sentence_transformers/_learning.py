@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,37 +65,33 @@ def loss_name(params: Any, form: Form) -> str:
 
 
 def opened(params: Any, place: str) -> Any:
-    """A SentenceTransformer on its device; a body without pooling gets the mean of its tokens.
+    """A SentenceTransformer on its device; a body without pooling gets the mean of its tokens, an adapter is merged.
 
     Raises:
         ModelError: there is none, or it is pickled, or would run code of its own.
     """
+    from peft import PeftModel
+
     here = load.device()
     wanted = load.precision(params, here)
     settings: dict[str, Any] = {"dtype": wanted.dtype}
     if params.quantization in adapters.QUANTISED:
         settings["quantization_config"] = adapters.quantisation(params.quantization, wanted.dtype)
-    return _open(place, params, here.kind, settings)
-
-
-def _open(place: str, params: Any, device: str, settings: Mapping[str, Any]) -> Any:
-    from peft import PeftModel
-
-    hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
-    base = load.adapter_base(place, token=params.token)
     with faults.in_words(place, "model"), without_bars():
-        model = _plain(base or place, device=device, model_kwargs={"use_safetensors": True, **settings}, **hub)
-        body = model.transformers_model
-        if body is None:
+        model = _plain(place, params, here.kind, settings)
+        if model.transformers_model is None:
             raise ModelError(f"{place} has no transformer.", fix="choose a model that transformers opens.")
-        if base:
-            PeftModel.from_pretrained(body, place, token=params.token).merge_and_unload().requires_grad_(True)
-    _pad(model)
-    model.max_seq_length = _encoder.longest(params, body.config, model.tokenizer)
+        if base := load.adapter_base(place, token=params.token):
+            body = _plain(base, params, here.kind, settings).transformers_model
+            model[0].model = PeftModel.from_pretrained(body, place, token=params.token).merge_and_unload()
+            model.requires_grad_(True)
+    if model.tokenizer.pad_token is None:
+        model.tokenizer.pad_token = model.tokenizer.eos_token
+    model.max_seq_length = _encoder.longest(params, model.transformers_model.config, model.tokenizer)
     return model
 
 
-def _plain(place: str, **settings: Any) -> Any:
+def _plain(place: str, params: Any, device: str, settings: Mapping[str, Any]) -> Any:
     import logging
 
     from sentence_transformers import SentenceTransformer
@@ -104,14 +100,15 @@ def _plain(place: str, **settings: Any) -> Any:
     before = log.level
     log.setLevel(logging.ERROR)  # that a body is new to it is what is meant here
     try:
-        return SentenceTransformer(place, **settings)
+        return SentenceTransformer(
+            place,
+            device=device,
+            model_kwargs={"use_safetensors": True, **settings},
+            token=params.token,
+            trust_remote_code=params.trust_remote_code,
+        )
     finally:
         log.setLevel(before)
-
-
-def _pad(model: Any) -> None:
-    if model.tokenizer.pad_token is None:
-        model.tokenizer.pad_token = model.tokenizer.eos_token
 
 
 def loss_of(params: Any, model: Any, name: str, form: Form) -> Any:
@@ -144,7 +141,7 @@ def trainer_of(params: Any, run: ActiveRun, model: Any, loss: Any, rows: Mapping
     arguments = _loop.arguments(
         params, run, rows=len(rows["train"]), device=device, precision=precision, evaluate=held is not None
     )
-    trainer = _class(adapter=params.peft)(
+    trainer = _trainer_class(adapter=params.peft)(
         model=model,
         args=SentenceTransformerTrainingArguments(
             **arguments, batch_sampler="no_duplicates" if apart else "batch_sampler"
@@ -153,10 +150,7 @@ def trainer_of(params: Any, run: ActiveRun, model: Any, loss: Any, rows: Mapping
         eval_dataset=held,
         loss=loss,
     )
-    trainer.data_collator = _counted(trainer.data_collator)
-    # else accumulated batches would count in full: the losses here take no notice of their number
-    trainer.loss_is_scaled_for_ga = trainer.model_accepts_loss_kwargs = False
-    trainer.add_callback(_epochs(trainer))
+    trainer.add_callback(_between_steps(trainer))
     return trainer, {
         "model": params.model,
         **counts,
@@ -168,40 +162,40 @@ def trainer_of(params: Any, run: ActiveRun, model: Any, loss: Any, rows: Mapping
     }
 
 
-def _counted(collate: Any) -> Any:
-    """The collator, with the number of tokens and of rows in each batch."""
-    plain = type(collate).__call__
-
-    class Counted(type(collate)):  # type: ignore[misc]
-        def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-            batch: dict[str, Any] = plain(self, rows)
-            masks = (value for name, value in batch.items() if name.endswith("_attention_mask"))
-            return {**batch, "tokens": sum(int(mask.sum()) for mask in masks), "rows": len(rows)}
-
-    collate.__class__ = Counted
-    return collate
-
-
-def _epochs(trainer: Any) -> Any:
-    """Tells the batches which epoch it is, also where a run goes on in the middle of one.
-
-    accelerate asks the sampler only behind the batches that it leaves out; batches without duplicates have none.
-    """
+def _between_steps(trainer: Any) -> Any:
+    """What a run needs to go on exactly, and that neither accelerate nor sentence-transformers before 6 does."""
     from transformers import TrainerCallback
 
-    class Epochs(TrainerCallback):
+    class BetweenSteps(TrainerCallback):
         def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # accelerate does so too, but not where a run goes on in the middle of an epoch: behind the batches that it
+            # leaves out it asks the sampler only, and batches without duplicates have none
             trainer._train_dataloader.batch_sampler.set_epoch(int(state.epoch + 1e-6))
 
-    return Epochs()
+        def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
+            optimizer.zero_grad()  # the head of a loss is no part of the model, whose gradients alone are cleared
+
+    return BetweenSteps()
 
 
-def _class(*, adapter: bool) -> type:
+def _trainer_class(*, adapter: bool) -> type:
     """SentenceTransformerTrainer; its checkpoints hold all that is trained: the head of a loss and an adapter, too."""
+    import torch
     from safetensors.torch import load_file, save_file
     from sentence_transformers import SentenceTransformerTrainer
+    from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+
+    class Counted(SentenceTransformerDataCollator):  # type: ignore[misc]
+        """Batches that say how many tokens they have."""
+
+        def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+            batch: dict[str, Any] = super().__call__(features)
+            masks = (value for name, value in batch.items() if name.endswith("_attention_mask"))
+            return {**batch, "tokens": sum(int(mask.sum()) for mask in masks)}
 
     class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
+        data_collator_class = Counted
+
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """None: the run writes its own card."""
 
@@ -210,20 +204,16 @@ def _class(*, adapter: bool) -> type:
             os.makedirs(folder, exist_ok=True)
             if not adapter:
                 self.model.save_pretrained(folder, create_model_card=False)
-            if own := _own(self.loss, adapter):
-                kept = {name: weight.detach().cpu().contiguous() for name, weight in own.items()}
-                save_file(kept, os.path.join(folder, _OWN))
+            own = {name: weight.detach().cpu().contiguous() for name, weight in _own(self.loss, adapter).items()}
+            save_file(own, os.path.join(folder, _OWN))
 
         def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-            import torch
-
             if not adapter:
                 super()._load_from_checkpoint(checkpoint_path)
-            if own := _own(self.loss, adapter):
-                kept = load_file(os.path.join(checkpoint_path, _OWN))
-                with torch.no_grad():
-                    for name, weight in own.items():
-                        weight.copy_(kept[name])
+            kept = load_file(os.path.join(checkpoint_path, _OWN))
+            with torch.no_grad():
+                for name, weight in _own(self.loss, adapter).items():
+                    weight.copy_(kept[name])
 
         def _load_best_model(self) -> None:
             # theirs logs what goes wrong, and ends with the last weights
@@ -241,22 +231,23 @@ def _own(loss: Any, adapter: bool) -> dict[str, Any]:
     }
 
 
-def save(params: Any, model: Any, adapted: Any, path: Path, reopen: Callable[[], Any]) -> None:
+def save(params: Any, model: Any, adapted: Any, path: Path, place: str) -> None:
     """Write the model to the folder `path`, which is there whole or as it was before.
 
     Args:
         adapted: the body as peft has it, None without an adapter; merging uses it up.
-        reopen: opens the model anew, its base in full.
+        place: of the base, which is opened anew, in full, where it was quantised.
     """
     from peft import PeftModel
 
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if adapted is not None and params.merge_adapter:
-        adapted.save_pretrained(path.parent / "adapter")
+        adapter = path.parent / "adapter"
+        adapted.save_pretrained(adapter)
         if params.quantization in adapters.QUANTISED:
-            model = reopen()
-            adapted = PeftModel.from_pretrained(model.transformers_model, path.parent / "adapter")
+            model = opened(params.but(quantization=None), place)
+            adapted = PeftModel.from_pretrained(model.transformers_model, adapter)
         adapted.merge_and_unload()
     elif adapted is not None:
         model[0].model = adapted  # of this, only the adapter is written
@@ -273,8 +264,7 @@ def saved(params: Any, path: str, device: str = "cpu") -> Any:
     """
     place = load.resolve(path)
     with faults.in_words(place, "model"), without_bars():
-        settings = {"use_safetensors": True}
-        return _plain(place, device=device, trust_remote_code=params.trust_remote_code, model_kwargs=settings).eval()
+        return _plain(place, params, device, {}).eval()
 
 
 def verify(params: Any, path: Path, texts: list[str], expected: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Exam:
         if asked is not None and asked not in (*known, "loss"):
             what = f"--metric {asked} is not measured by {self.form.method} on these rows"
             raise ParamError(what, fix=f"it measures {', '.join(known)}, loss.")
-        return asked or ("accuracy" if self.kind == "classes" else known[0])
+        return asked or known[0]
 
     def measure(self, model: Any) -> dict[str, float]:
         """All metrics of the kind but those of classes, which need the head that the embeddings were trained with."""
@@ -152,25 +152,24 @@ def _embedded(model: Any, texts: list[str], batch: int) -> Any:
 class Watch:
     """Looks at the model in training: at each evaluation, and for the samples between them."""
 
-    def __init__(self, trainer: Any, run: ActiveRun, exam: Exam, *, head: bool) -> None:
-        self.trainer, self.run, self.exam, self.head = trainer, run, exam, head
+    def __init__(self, trainer: Any, run: ActiveRun, exam: Exam) -> None:
+        self.trainer, self.run, self.exam = trainer, run, exam
 
     def evaluate(self, dataloader: Any, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> Any:
         """transformers' evaluation loop, but one that a stop ends and that leaves the training as it was."""
         from transformers.trainer_utils import EvalLoopOutput
 
-        loss, answers = self._through(dataloader)
-        values = {"loss": loss}
-        if not self.run.stop_asked():
-            values |= self._measured(answers)
+        values: dict[str, float] = {}
+        with undisturbed(self.trainer.model):
+            if self.exam.kind == "classes":
+                values["loss"], answers = self._answers(dataloader)
+                values |= classes.measure(answers)
+            else:
+                values["loss"] = self._loss(dataloader)
+                if not self.run.stop_asked():
+                    values |= self.exam.measure(self.trainer.model)
         named = {f"{metric_key_prefix}_{name}": float(value) for name, value in values.items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(self.exam.rows))
-
-    def _measured(self, answers: classes.Answers | None) -> dict[str, float]:
-        if answers is not None:
-            return classes.measure(answers)
-        with undisturbed(self.trainer.model):
-            return self.exam.measure(self.trainer.model)
 
     def take(self, step: int) -> tuple[Mapping[str, str], ...]:
         """Neighbours by the model as it is after `step` steps."""
@@ -179,32 +178,34 @@ class Watch:
 
     def conclude(self, folder: Path) -> dict[str, Any]:
         """What the report holds of the trained model."""
-        answers = self._through(self.trainer.get_eval_dataloader())[1] if self.head else None
         with undisturbed(self.trainer.model):
-            return self.exam.report(self.trainer.model, answers, folder)
+            said = self._answers(self.trainer.get_eval_dataloader())[1] if self.exam.kind == "classes" else None
+            return self.exam.report(self.trainer.model, said, folder)
 
-    def _through(self, dataloader: Any) -> tuple[float, classes.Answers | None]:
-        """(mean loss of a row, what the head says to the rows, None without one)."""
+    def _loss(self, dataloader: Any) -> float:
+        """The mean loss of a row."""
+        total, count = 0.0, 0
+        for features, labels in self._batches(dataloader):
+            size = len(features[0]["input_ids"])
+            total, count = total + float(self.trainer.loss(features, labels)) * size, count + size
+        return total / count
+
+    def _answers(self, dataloader: Any) -> tuple[float, classes.Answers]:
+        """(mean loss of a row, what the head says to the rows)."""
         import torch
 
-        total, count, expected, said = 0.0, 0, [], []
-        with undisturbed(self.trainer.model):
-            for batch in dataloader:
-                size = batch.pop("rows")
-                batch.pop("tokens")
-                features, labels = self.trainer.collect_features(batch)
-                with self.trainer.compute_loss_context_manager():
-                    if self.head:
-                        scores = self.trainer.loss(features, None)[1].float()
-                        loss = torch.nn.functional.cross_entropy(scores, labels)
-                        expected.append(labels.cpu())
-                        said.append(scores.cpu())
-                    else:
-                        loss = self.trainer.loss(features, labels)
-                total, count = total + float(loss) * size, count + size
-                if self.run.stop_asked():
-                    break
-        if not said:
-            return total / max(count, 1), None
-        scores = torch.cat(said).numpy()
-        return total / count, classes.Answers(torch.cat(expected).numpy(), scores.argmax(1), scores)
+        found = [
+            (labels.cpu(), self.trainer.loss(features, None)[1].float().cpu())
+            for features, labels in self._batches(dataloader)
+        ]
+        expected, scores = (torch.cat(side) for side in zip(*found, strict=True))
+        loss = torch.nn.functional.cross_entropy(scores, expected)
+        return float(loss), classes.Answers(expected.numpy(), scores.argmax(1).numpy(), scores.numpy())
+
+    def _batches(self, dataloader: Any) -> Iterator[tuple[Any, Any]]:
+        """(features of each text, labels); at least one, and no more of them once a stop is asked."""
+        for batch in dataloader:
+            with self.trainer.compute_loss_context_manager():
+                yield self.trainer.collect_features(batch)
+            if self.run.stop_asked():
+                return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ _TARGETS = {
 }
 TRIPLETS, SCORED = ("triplet",), tuple(_TARGETS)
 TEXTS = ("sentence1", "sentence2", "sentence3")
-FLAGS = (*TEXTS, "target")
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,13 @@ def recognise(rows: Dataset, params: Any) -> Form:
     ordered = {role: found[role] for role in roles}
     classes = labels.find(rows, ordered["target"], several=False) if params.method == "pair_class" else None
     return Form(params.method, ordered, classes)
+
+
+def classes(params: Any) -> Callable[[Dataset], list[str]] | None:
+    """What `read.read` holds rows out by: the class of each; None where there are none."""
+    if params.method != "pair_class":
+        return None
+    return lambda rows: [str(cell) for cell in rows[recognise(rows, params).columns["target"]]]
 
 
 def _roles(method: str) -> dict[str, Sequence[str]]:
