@@ -108,6 +108,12 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     rows = {split: _rows.tidy(each, form) for split, each, _ in splits.items()}
     if name == "cosine":
         rows = _unit(rows, run)
+    apart = name in _learning.IN_BATCH
+    if apart and (taken := _rows.taken(rows["train"], params.batch_size)) < len(rows["train"]):
+        run.warn(
+            f"Some texts stand in many rows, and none may stand twice in a batch: an epoch takes in {taken:,} of "
+            f"{len(rows['train']):,} rows at most. A smaller --batch-size takes in more."
+        )
     shown = rows.get("valid") or rows["train"]
     exam = _measure.Exam(form, shown, params.eval_batch_size, _measure.kind(form, name))
     metric = exam.metric(params.metric)
@@ -119,7 +125,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     loss = _learning.loss_of(params, model, name, form)
     run.stage("preparing")
     _texts.tell_cut({"cut": _cut(model, rows["train"], form)}, model.max_seq_length, run)
-    trainer, facts = _learning.trainer_of(params, run, model, loss, rows, apart=name in _learning.IN_BATCH)
+    trainer, facts = _learning.trainer_of(params, run, model, loss, rows, apart=apart)
     watch = _measure.Watch(trainer, run, exam)
     trainer.evaluation_loop = watch.evaluate
     values = _loop.train(trainer, params, run, _loop.Told({**facts, "loss": name}, watch.take, metric=metric))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -163,6 +165,12 @@ def tidy(rows: Dataset, form: Form) -> Dataset:
     # said, not guessed from the first rows: whole numbers would make a column that takes no fractions
     features = Features({name: Value(kind) for name, kind in kinds.items()})
     return rows.select_columns(chosen).map(made, remove_columns=chosen, features=features)
+
+
+def taken(rows: Dataset, batch: int) -> int:
+    """Rows that an epoch of so many rows a batch can take in, where no text may stand twice in a batch; at most."""
+    batches = math.ceil(len(rows) / batch)  # a Trainer takes no more of them, however many there are
+    return min(sum(min(count, batches) for count in Counter(texts).values()) for texts in rows[:].values())
 
 
 def sides(params: Any, row: Any) -> tuple[str, ...]:
