@@ -16,14 +16,13 @@ from nbtrain.trainers.sentence_transformers._rows import Form
 SHOWN, LISTED = 4, 20  # texts whose neighbours are shown; and listed in the report
 NEAREST = 3
 LOOKED_AT = 256  # rows among which neighbours are sought
-_AT = (1, 3, 5, 10)  # places at which a search is judged
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "score": ("spearman", "pearson"),
     "binary": ("average_precision", "accuracy", "f1", "precision", "recall", "mcc"),
     "classes": tuple(classes.METRICS),
     "triplet": ("accuracy",),
-    "retrieval": ("ndcg@10", "mrr@10", "map@100", *(f"{name}@{at}" for name in ("accuracy", "recall") for at in _AT)),
+    "retrieval": ("ndcg@10", "mrr@10", "recall@1", "recall@3", "recall@5", "recall@10", "map@100"),
 }
 """By what is measured; the first of each is what evaluations are compared by, where nobody says."""
 
