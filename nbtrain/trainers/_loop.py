@@ -153,8 +153,8 @@ def _at_best(trainer: Any, news: News, run: ActiveRun) -> dict[str, float]:
     if best is None or news.best.step == trainer.state.global_step:
         return news.values
     if not best.is_dir():
-        if news.best.step == 1 and news.best.worse:
-            name = news.best.metric
+        name = news.best.metric
+        if news.best.step == 1 and news.values.get(name) != news.best.values[name]:
             run.warn(
                 f"No evaluation was better than the first: {name} {news.best.values[name]:.4g}, now "
                 f"{news.values[name]:.4g}. The model was better before it was trained: a lower --lr, or more rows."

@@ -199,6 +199,18 @@ def test_what_does_not_suit_the_rows_is_refused(given, told):
         ROOM.Params(**given)
 
 
+def test_scores_that_are_all_the_same_are_told_before_a_model_is_opened(in_room, table):
+    data = table(demo("sentence1", "sentence2", score=3))
+    with pytest.raises(DataError, match="Column score has only the score 3: there is nothing to tell apart"):
+        in_room("sentence-transformers", data_path=data, model="no/such/model")
+
+
+def test_one_held_out_row_has_no_correlation(in_room, table):
+    data = table(demo("sentence1", "sentence2", "score", count=9))
+    found = in_room("sentence-transformers", data_path=data, max_steps=2, **SHORT)
+    assert numpy.isnan(found.values["spearman"]) and numpy.isfinite(found.values["loss"])
+
+
 def test_a_metric_that_is_not_measured_is_refused_before_a_model_is_opened(in_room):
     with pytest.raises(ParamError, match="--metric accuracy is not measured by pair_score"):
         in_room("sentence-transformers", metric="accuracy", model="no/such/model")

@@ -18,7 +18,7 @@ from pydantic import model_validator
 
 from nbtrain.data import read
 from nbtrain.data.labelled import Texts
-from nbtrain.errors import ParamError
+from nbtrain.errors import DataError, ParamError
 from nbtrain.models import load
 from nbtrain.models.adapters import with_adapter
 from nbtrain.params import Params as Base
@@ -106,8 +106,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     splits = _encoder.judged(params, run, splits, form)
     name = _learning.loss_name(params, form)
     rows = {split: _rows.tidy(each, form) for split, each, _ in splits.items()}
-    if name == "cosine":
-        rows = _unit(rows, run)
+    if form.method == "pair_score":
+        rows = _scored(rows, form, run, as_cosines=name == "cosine")
     apart = name in _learning.IN_BATCH
     if apart and (taken := _rows.taken(rows["train"], params.batch_size)) < len(rows["train"]):
         run.warn(
@@ -143,10 +143,17 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     return values
 
 
-def _unit(rows: dict[str, Any], run: ActiveRun) -> dict[str, Any]:
-    """Scores as cosines can be: those beyond -1 and 1 are brought between 0 and 1."""
+def _scored(rows: dict[str, Any], form: _rows.Form, run: ActiveRun, *, as_cosines: bool) -> dict[str, Any]:
+    """The rows; `as_cosines` brings scores beyond -1 and 1 between 0 and 1.
+
+    Raises:
+        DataError: all scores are the same.
+    """
     low, high = min(rows["train"]["label"]), max(rows["train"]["label"])
-    if -1 <= low and high <= 1:
+    if low == high:
+        what = f"Column {form.columns['target']} has only the score {low:g}: there is nothing to tell apart."
+        raise DataError(what, fix="Name another column, or train on the pairs that belong together: --trainer pair.")
+    if not as_cosines or (-1 <= low and high <= 1):
         return rows
     run.warn(f"The scores are from {low:g} to {high:g}; for the loss cosine they are brought between 0 and 1.")
 
@@ -210,10 +217,8 @@ def _said(vectors: list[Any]) -> Any:
 
 def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | None:
     """The saved model measured, on held-out rows or on others; None with softmax, whose head is not saved."""
-    with _texts.to_measure(params, data, partial(_rows.recognise, params=params), _rows.classes(params)) as (
-        rows,
-        form,
-    ):
+    form_of = partial(_rows.recognise, params=params)
+    with _texts.to_measure(params, data, form_of, _rows.classes(params)) as (rows, form):
         kind = _measure.kind(form, _learning.loss_name(params, form))
         if kind == "classes":
             return None

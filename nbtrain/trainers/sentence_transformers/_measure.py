@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtrain.errors import ParamError
-from nbtrain.evaluate import classes, figures
+from nbtrain.evaluate import classes, figures, numbers
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import undisturbed
 from nbtrain.trainers.sentence_transformers._rows import Form
@@ -55,15 +55,28 @@ class Exam:
         """All metrics of the kind but those of classes, which need the head that the embeddings were trained with."""
         from sentence_transformers.sentence_transformer import evaluation
 
+        if self.kind == "score":
+            near, scores = self._near(model)
+            return {name: numbers.METRICS[name](scores, near) for name in METRICS["score"]}
         settings: dict[str, Any] = {"batch_size": self.batch, "write_csv": False, "show_progress_bar": False}
         texts = [list(self.rows[role]) for role in self.form.roles]
         if self.kind == "retrieval":
-            return _picked(self.kind, _search(*texts, **settings)(model))
-        by_cosine = settings | {"similarity_fn_names": ["cosine"]}
-        if self.kind == "triplet":
-            return _picked(self.kind, evaluation.TripletEvaluator(*texts, **by_cosine)(model))
-        rule = {"score": "EmbeddingSimilarityEvaluator", "binary": "BinaryClassificationEvaluator"}[self.kind]
-        return _picked(self.kind, getattr(evaluation, rule)(*texts, list(self.rows["label"]), **by_cosine)(model))
+            evaluator = _search(*texts, **settings)
+        elif self.kind == "triplet":
+            evaluator = evaluation.TripletEvaluator(*texts, similarity_fn_names=["cosine"], **settings)
+        else:
+            marks = list(self.rows["label"])
+            evaluator = evaluation.BinaryClassificationEvaluator(
+                *texts, marks, similarity_fn_names=["cosine"], **settings
+            )
+        return _picked(self.kind, evaluator(model))
+
+    def _near(self, model: Any) -> tuple[Any, Any]:
+        """(cosine of the two texts, score), each (rows,) floats."""
+        import numpy
+
+        one, other = (_embedded(model, list(self.rows[role]), self.batch) for role in self.form.roles)
+        return (one * other).sum(1), numpy.asarray(self.rows["label"][:])
 
     def neighbours(self, model: Any, count: int) -> tuple[Mapping[str, str], ...]:
         """The nearest of the second texts to each of the first ones, and the one that stands beside it in the data."""
@@ -106,12 +119,11 @@ class Exam:
         """The pairs whose place by similarity is furthest from their place by score."""
         from scipy.stats import rankdata
 
-        one, other = (_embedded(model, list(self.rows[role]), self.batch) for role in self.form.roles)
-        cosine, scores = (one * other).sum(1), list(self.rows["label"])
-        gap = abs(rankdata(cosine) - rankdata(scores))
+        near, scores = self._near(model)
+        gap = abs(rankdata(near) - rankdata(scores))
         return [
-            {"prompt": f"{row['sentence1']} | {row['sentence2']}", "expected": row["label"], "similarity": near}
-            for row, near in ((self.rows[int(at)], round(float(cosine[at]), 4)) for at in (-gap).argsort()[:LISTED])
+            {"prompt": f"{row['sentence1']} | {row['sentence2']}", "expected": row["label"], "similarity": cosine}
+            for row, cosine in ((self.rows[int(at)], round(float(near[at]), 4)) for at in (-gap).argsort()[:LISTED])
         ]
 
 
