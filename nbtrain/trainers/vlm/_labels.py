@@ -22,12 +22,23 @@ def answers_in(ids: Sequence[int], marked: Encoded) -> list[int]:
     """
     labels, at = [IGNORED] * len(ids), 0
     for begin, end in _runs(marked.trained):
-        first = max(begin - CONTEXT, 0)
-        wanted = marked.input_ids[first:end]
-        at = _find(ids, wanted, at) + begin - first
-        labels[at : at + end - begin] = wanted[begin - first :]
+        at = _found(ids, marked.input_ids, (begin, end), at)
+        labels[at : at + end - begin] = marked.input_ids[begin:end]
         at += end - begin
     return labels
+
+
+def _found(ids: Sequence[int], text: Sequence[int], run: tuple[int, int], after: int) -> int:
+    """Where the run of `text` begins in `ids`: by what stands before it, as far as no picture comes between."""
+    begin, end = run
+    for context in range(min(CONTEXT, begin), -1, -1):
+        at = _find(ids, text[begin - context : end], max(after - context, 0))
+        if at is not None:
+            return at + context
+    raise DataError(
+        "an answer is not found again among the tokens of the processor",
+        fix="Choose another model: this one writes texts otherwise than its template.",
+    )
 
 
 def _runs(trained: Sequence[int]) -> list[tuple[int, int]]:
@@ -37,12 +48,7 @@ def _runs(trained: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-def _find(ids: Sequence[int], wanted: Sequence[int], begin: int) -> int:
+def _find(ids: Sequence[int], wanted: Sequence[int], begin: int) -> int | None:
     count = len(wanted)
-    for at in range(begin, len(ids) - count + 1):
-        if ids[at] == wanted[0] and list(ids[at : at + count]) == list(wanted):
-            return at
-    raise DataError(
-        "an answer is not found again among the tokens of the processor",
-        fix="Choose another model: this one writes texts otherwise than its template.",
-    )
+    places = range(begin, len(ids) - count + 1)
+    return next((at for at in places if ids[at] == wanted[0] and list(ids[at : at + count]) == list(wanted)), None)
