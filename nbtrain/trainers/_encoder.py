@@ -129,17 +129,8 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
 
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how a head begins
-    whole = head(job) if job.new_head else ()
-    model = load.headed_model(
-        params,
-        job.auto,
-        config=job.config,
-        task=job.task,
-        whole=whole,
-        without=job.without,
-        tiny=job.tiny,
-        tell=run.warn,
-    )
+    parts = {"whole": head(job) if job.new_head else (), "without": job.without}
+    model = load.headed_model(params, job.auto, config=job.config, task=job.task, tiny=job.tiny, tell=run.warn, **parts)
     job.ready(model)
     run.stage("preparing")
     trainer, facts = _trainer(params, run, model, job)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import runpy
 
 import pytest
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 
 from nbtrain import trainers
 from nbtrain.data import sources
-from nbtrain.errors import DataError, ModelError, ParamError
+from nbtrain.errors import DataError, ParamError
 from nbtrain.run import all_runs, train_here
 from nbtrain.trainers.vlm import TINY, _models, _writing
 from nbtrain.trainers.vlm._labels import IGNORED, answers_in
@@ -34,10 +33,6 @@ def demo(count):
 
 def picture(cell):
     return Image.open(io.BytesIO(cell["bytes"])).convert("RGB")
-
-
-def warned(found):
-    return "\n".join(event.message for event in found.events if event.kind == "warned")
 
 
 @pytest.fixture(scope="session")
@@ -263,56 +258,3 @@ def test_an_adapter_learns_beside_a_frozen_eye_and_is_saved(in_room, extra):
     model, processor = ROOM.opened(found.params, str(found.folder.model))
     assert isinstance(ROOM.predict(found.params, model, processor, demo(1))[0], str)
     assert ROOM.usage(found.params, found.folder.model)[0] == ("peft" if alone else "transformers")
-
-
-def test_bad_rows_are_told_before_a_model_is_opened_or_left_out(in_room, table, tmp_path):
-    picture(demo(1)[0]["image"]).save(tmp_path / "good.png")
-    rows = [{"image": "good.png", "question": "Colour?", "answer": "red"} for _ in range(6)]
-    rows[1]["image"], rows[4]["answer"] = "none.png", None
-    path = table(rows)
-    with pytest.raises(DataError, match="2 of 6 rows cannot be used") as told:
-        in_room("vlm", data_path=path, model="nobody/none", valid_fraction=0)
-    assert "line 2, column image: there is no picture" in told.value.where
-    assert "line 5, column answer: nothing there (null)" in told.value.where
-    found = in_room("vlm", **{**FEW, "max_steps": 1}, data_path=path, valid_fraction=0, on_bad_rows="skip")
-    assert found.losses and "2 rows cannot be used and are left out" in warned(found)
-
-
-def test_a_text_that_the_tokenizer_takes_for_a_mark_is_told_by_row(in_room, table, tmp_path):
-    picture(demo(1)[0]["image"]).save(tmp_path / "good.png")
-    rows = [{"image": "good.png", "question": f"Colour? {mark}", "answer": "red"} for mark in ("", "<|im_end|>")]
-    with pytest.raises(DataError, match="1 of 2 rows cannot be used") as told:
-        in_room("vlm", **FEW, data_path=table(rows), valid_fraction=0)
-    assert "line 2" in told.value.where and "'<|im_end|>' stands in a message" in told.value.where
-
-
-def test_long_texts_lose_their_end_and_it_is_told(in_room):
-    found = in_room("vlm", **{**FEW, "max_steps": 1, "max_seq_length": 4, "trainer": "captioning"})
-    assert "A text of the assistant loses its end in" in warned(found)
-    assert "A text of the user loses its end in 48 rows (--max-seq-length)" in warned(found)
-
-
-def test_check_tells_rows_columns_and_what_is_easy(tmp_path):
-    lines = ROOM.check(ROOM.Params(max_samples=40), tmp_path)
-    assert any("Read as pictures with texts: image, prompt from question, text from answer" in line for line in lines)
-    assert any(line.startswith("Whoever always says") for line in lines)
-
-
-def test_a_model_that_does_not_write_about_pictures_is_refused(in_room, tmp_path):
-    from transformers import CLIPConfig
-
-    with pytest.raises(ModelError, match="does not write about pictures: it is a LlamaForCausalLM"):
-        in_room("vlm", **FEW, model=str(TINY.parent / "llm"))
-    CLIPConfig().save_pretrained(tmp_path / "clip")
-    with pytest.raises(ModelError, match="does not write about pictures") as told:
-        in_room("vlm", **FEW, model=str(tmp_path / "clip"))
-    assert "compares pictures with texts" in told.value.why
-
-
-def test_a_prompt_for_captions_is_none_for_questions():
-    assert ROOM.Params(caption_prompt="Tell.").notices == [
-        "caption_prompt only applies to CAPTIONING trainer, will be ignored"
-    ]
-    params, _ = ROOM.Params.read(json.loads('{"trainer": "captioning", "caption_prompt": "Tell."}'))
-    assert _models.usual_prompt(params, "blip") == "Tell."
-    assert _models.usual_prompt(ROOM.Params(trainer="captioning"), "blip") == ""
