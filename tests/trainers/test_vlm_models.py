@@ -14,6 +14,9 @@ from nbtrain.models import load
 from nbtrain.trainers.vlm import _models
 from nbtrain.trainers.vlm._labels import IGNORED
 
+# PaliGemma's processor asks numpy for tensors in a way that numpy 2 deprecates
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
 ROOM = trainers.load("vlm")
 EYE = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32,

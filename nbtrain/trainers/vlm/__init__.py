@@ -99,7 +99,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         manner=manner,
         talks=[told.talk(row) for row in shown],
         rows=params.generate_rows,
-        common=_writing.commonest([told.talk(row) for row in splits.train]),
+        common=_writing.commonest(told.talk(row) for row in splits.train),
     )
     frozen = _models.frozen_parts(params, new=place == str(TINY))
 

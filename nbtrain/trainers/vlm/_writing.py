@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,7 +199,7 @@ def scored(trainer: str, written: Sequence[str], talks: Sequence[Talk]) -> dict[
     return {**text.rouge(written, right), "bleu": text.bleu(written, right), "chrf": text.chrf(written, right)}
 
 
-def commonest(talks: Sequence[Talk]) -> str:
+def commonest(talks: Iterable[Talk]) -> str:
     """The answer that most rows have, whatever its case."""
     counts = Counter(talk.answer.strip().casefold() for talk in talks)
     return counts.most_common(1)[0][0] if counts else ""
