@@ -37,8 +37,10 @@ def picture(cell):
 
 @pytest.fixture(scope="session")
 def learnt(in_room):
-    """The demo, three times over."""
-    return in_room("vlm", **{**SHORT, "epochs": 3, "batch_size": 16, "generate_rows": 48, "eval_batch_size": 16})
+    """Most of the demo, twice over."""
+    return in_room(
+        "vlm", **{**SHORT, "lr": 1e-3, "epochs": 2, "max_samples": 400, "generate_rows": 40, "eval_batch_size": 20}
+    )
 
 
 def test_it_learns_to_answer(learnt):
@@ -66,7 +68,7 @@ def test_the_evaluation_is_the_mean_over_all_tokens_of_answers(learnt):
         with torch.no_grad():
             total += model(**batch, labels=labels).loss.item() * (labels != -100).sum().item()
         count += (labels != -100).sum().item()
-    assert len(splits.valid) == 48
+    assert len(splits.valid) == 40
     assert learnt.values["loss"] == pytest.approx(total / count, rel=1e-4)
 
 
@@ -81,9 +83,9 @@ def test_samples_show_the_picture_with_what_is_asked_of_it(learnt):
 
 def test_the_report_tells_the_worst_answers_first_and_what_is_easy(learnt):
     rows = learnt.report["written"]
-    assert len(rows) == 48 and [row["f1"] for row in rows] == sorted(row["f1"] for row in rows)
+    assert len(rows) == 40 and [row["f1"] for row in rows] == sorted(row["f1"] for row in rows)
     right = sum(row["written"] == row["references"][0] for row in rows)
-    assert learnt.values["exact_match"] == pytest.approx(right / 48, abs=0.02)
+    assert learnt.values["exact_match"] == pytest.approx(right / 40, abs=0.03)
     assert learnt.report["always_the_commonest_answer"]["answer"] == "no"
 
 
@@ -170,10 +172,11 @@ def test_a_plain_script_of_transformers_has_the_same_losses(in_room, accumulated
     """Twenty steps with public names only; over several batches, each token of a step counts the same."""
     from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments, set_seed
 
-    found = in_room(
-        "vlm", **{**SHORT, "batch_size": 4, "gradient_accumulation": accumulated, "max_steps": 20, "max_samples": 160},
-        valid_fraction=0, trainer="captioning", caption_prompt="Tell.", generate_rows=0,
-    )  # fmt: skip
+    changed = {
+        "batch_size": 4, "gradient_accumulation": accumulated, "max_steps": 20, "max_samples": 160, "generate_rows": 0,
+        "valid_fraction": 0, "trainer": "captioning", "caption_prompt": "Tell.",
+    }  # fmt: skip
+    found = in_room("vlm", **{**SHORT, **changed})
     processor = AutoProcessor.from_pretrained(TINY)
     splits, _ = ROOM._read(found.params, found.folder.data)
 
