@@ -7,7 +7,7 @@ from typing import Any
 
 from nbtrain.data.pictured import PLACE, VQA
 from nbtrain.errors import MissingExtra, ModelError, ParamError
-from nbtrain.models import faults
+from nbtrain.models import faults, load
 from nbtrain.trainers.vlm._manners import Answered, Chat, Continued, Manner, Suffix
 
 WRITES, ANSWERS = "AutoModelForImageTextToText", "AutoModelForVisualQuestionAnswering"
@@ -58,11 +58,9 @@ def config_of(params: Any, place: str) -> Any:
     Raises:
         ModelError: it is no model that writes about pictures.
     """
-    from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
 
-    with faults.in_words(place, "model"):
-        config = AutoConfig.from_pretrained(place, token=params.token, trust_remote_code=params.trust_remote_code)
+    config = load.open_config(place, token=params.token, trust_remote_code=params.trust_remote_code)
     if config.model_type not in KNOWN and WRITES not in (getattr(config, "auto_map", None) or {}):
         made = (config.architectures or [config.model_type])[0]
         why = "this room trains models that look at pictures and write (LLaVA, Idefics, PaliGemma, BLIP ...)."
