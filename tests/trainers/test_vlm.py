@@ -173,7 +173,7 @@ def test_a_plain_script_of_transformers_has_the_same_losses(in_room, accumulated
     from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments, set_seed
 
     changed = {
-        "batch_size": 4, "gradient_accumulation": accumulated, "max_steps": 20, "max_samples": 160, "generate_rows": 0,
+        "batch_size": 2, "gradient_accumulation": accumulated, "max_steps": 20, "max_samples": 80, "generate_rows": 0,
         "valid_fraction": 0, "trainer": "captioning", "caption_prompt": "Tell.",
     }  # fmt: skip
     found = in_room("vlm", **{**SHORT, **changed})
@@ -196,7 +196,7 @@ def test_a_plain_script_of_transformers_has_the_same_losses(in_room, accumulated
     set_seed(42)
     model = AutoModelForImageTextToText.from_pretrained(TINY, dtype=torch.float32)
     arguments = TrainingArguments(
-        output_dir=str(found.folder.path / "plain"), max_steps=20, learning_rate=2e-3, per_device_train_batch_size=4,
+        output_dir=str(found.folder.path / "plain"), max_steps=20, learning_rate=2e-3, per_device_train_batch_size=2,
         gradient_accumulation_steps=accumulated, warmup_steps=2, logging_steps=1, use_cpu=True, report_to="none",
         remove_unused_columns=False, disable_tqdm=True, save_strategy="no", seed=42, optim="adamw_torch_fused",
         dataloader_pin_memory=False,

@@ -64,10 +64,12 @@ def greedy(model: Any, manner: Manner, longest: int) -> dict[str, Any]:
 
 def placed(batch: Mapping[str, Any], model: Any) -> dict[str, Any]:
     """The batch where the model is; pictures in its numbers, where it was saved in half of them."""
-    first = next(model.parameters())
-    moved = {name: value.to(first.device) if hasattr(value, "to") else value for name, value in batch.items()}
-    floats = {name: value for name, value in moved.items() if getattr(value, "is_floating_point", bool)()}
-    return moved | {name: value.to(model.dtype) for name, value in floats.items()}
+    device, found = next(model.parameters()).device, dict[str, Any]()
+    for name, value in batch.items():
+        if hasattr(value, "to"):
+            value = value.to(device, model.dtype) if value.is_floating_point() else value.to(device)
+        found[name] = value
+    return found
 
 
 def look(talk: Talk) -> Talk:
