@@ -110,17 +110,23 @@ def _train(assignment: Mapping[str, Any]) -> int:
             process.spare_bitsandbytes()
         os.chdir(assignment["cwd"])
         from nbtrain.fit import fit
-        from nbtrain.trainers import _rehearsal
 
-        train = _rehearsal.instead(assignment.get("rehearse", {}))
-        if train is not None:
-            process.take_no_more()  # a question must not end the notebook that asks it
-        state = fit(folder, resume=assignment["resume"], secrets=secrets, train=train)
+        state = fit(folder, resume=assignment["resume"], secrets=secrets, **_instead(assignment.get("rehearse")))
     except BaseException as error:
         traceback.print_exc()
         ending.fail(folder, _as_ours(error))
         state = "failed"
     return ending.CODES[state]
+
+
+def _instead(asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What trains in the place of the room, where the run is only looked at."""
+    if not asked:
+        return {}
+    from nbtrain.trainers import _rehearsal
+
+    process.take_no_more()  # a question must not end the notebook that asks it
+    return {"train": _rehearsal.instead(asked)}
 
 
 def _write_to(folder: RunFolder) -> None:

@@ -40,16 +40,14 @@ class Rehearsal(Protocol):
         """
 
 
-def instead(asked: Mapping[str, Any]) -> Callable[[Any, ActiveRun], Mapping[str, float]] | None:
-    """What trains in the place of a room; None for nothing asked, where the room does.
+def instead(asked: Mapping[str, Any]) -> Callable[[Any, ActiveRun], Mapping[str, float]]:
+    """What trains in the place of a room.
 
     Args:
         asked: "kind", plan or lr-find, and what that one takes, by name.
     """
     from nbtrain.trainers import _probe, _range
 
-    if not asked:
-        return None
     settings = dict(asked)
     make = {"plan": _probe.Probe, "lr-find": _range.RangeTest}[settings.pop("kind")]
 

@@ -30,10 +30,6 @@ def rehearse(workdir):
     return done
 
 
-def test_nothing_asked_is_the_room_itself():
-    assert _rehearsal.instead({}) is None
-
-
 def test_three_steps_tell_of_the_whole_run(rehearse):
     run, found = rehearse({"kind": "plan"}, trainer="sft", sample_max_new_tokens=2, epochs=3)
     assert (found["rows"], found["valid_rows"], found["steps"]) == (22, 2, 18)
