@@ -14,8 +14,11 @@ from nbtrain import __version__, doctor, redact
 from nbtrain.configs import VARIABLE
 from nbtrain.errors import ParamError, nearest
 from nbtrain.params import Params, words
+from nbtrain.runs.control import CHANGEABLE
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder, read_params
+from nbtrain.runs.journal import story
+from nbtrain.runs.record import Record
 
 SCRIPT = '''\
 # /// script
@@ -32,7 +35,7 @@ It makes a run folder of its own below the folder it is started from; a relative
 {imports}
 from nbtrain import {name}, train
 
-if __name__ == "__main__":
+if __name__ == "__main__":{changes}
     run = train(
         {call}
     )
@@ -54,7 +57,17 @@ def script(params: Params, folder: RunFolder | None = None) -> str:
     call = f"{name}(\n{body}\n        )" if lines else f"{name}()"
     dependencies = "\n".join(f'#     "{each}",' for each in _dependencies(params, folder))
     imports = "\nfrom pathlib import Path\n" if "Path(__file__)" in call else ""
-    return redact.redact(SCRIPT.format(dependencies=dependencies, imports=imports, name=name, call=call))
+    parts = {"dependencies": dependencies, "imports": imports, "name": name, "call": call, "changes": _changes(folder)}
+    return redact.redact(SCRIPT.format(**parts))
+
+
+def _changes(folder: RunFolder | None) -> str:
+    """What was changed while the run trained, as comments: the script begins as the run did, and keeps to it."""
+    if folder is None:
+        return ""
+    changes = [each for each in Record.of(story(folder.events)).changes if each.name in CHANGEABLE]
+    told = (f"from step {each.step} on {each.name} was {each.new:g}, not {each.old:g}" for each in changes)
+    return "".join(f"\n    # changed by hand while it trained, and not here: {each}" for each in told)
 
 
 def yaml(params: Params, folder: RunFolder | None = None) -> str:
