@@ -100,14 +100,14 @@ def yaml(params: Params, folder: RunFolder | None = None) -> str:
     return redact.redact(parser.dump(layout, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
-def line(params: Params) -> str:
-    """The magic's line."""
-    return redact.redact(f"%autotrain {params.room} {words.write_line(params)}".rstrip())
+def line(params: Params, variables: Mapping[str, str] | None = None) -> str:
+    """The magic's line. variables: by parameter, the name of the variable that holds its value."""
+    return redact.redact(f"%autotrain {params.room} {words.write_line(params, variables)}".rstrip())
 
 
-def cell(params: Params) -> str:
-    """A cell: the magic and a line for each parameter."""
-    return redact.redact(f"%%autotrain {params.room}\n{words.write_body(params)}")
+def cell(params: Params, variables: Mapping[str, str] | None = None) -> str:
+    """A cell: the magic and a line for each parameter; variables as in `line`."""
+    return redact.redact(f"%%autotrain {params.room}\n{words.write_body(params, variables)}")
 
 
 def command(params: Params) -> str:

@@ -25,6 +25,7 @@ VERBS = {
     "attach": ("ID", "watch a run that goes on, also one that was started elsewhere"),
     **controls.USAGE,
     "resume": ("ID", "go on from the newest good checkpoint"),
+    "panel": ("ROOM [--name value ...] | ID", "a form for a room, or for a run that there is; in a notebook"),
     "export": ("ID [--to script|yaml|cell|line|command] [FILE]", "what does the same again, as text or into a file"),
     "why": ("[ID]", "why a run failed, with the end of its log; without ID: the last that did"),
     "tools": (tools.USAGE, "one model out of a base and its adapter"),
@@ -214,6 +215,10 @@ def _control(verb: str, asked: Question) -> str:
     return controls.answer(run.folder, verb, asked.tokens[1:])
 
 
+def _panel(asked: Question) -> str:
+    raise ParamError("a panel needs a notebook", fix="`ROOM --help` lists what can be given here")
+
+
 def _export(asked: Question) -> str:
     own, rest = words.take(asked.tokens, valued=("--to",))
     run = run_of(rest[:1], "export", asked.root)
@@ -271,6 +276,7 @@ ANSWERS: dict[str, Callable[[Question], str]] = {
     "check": _check,
     "runs": _runs,
     **{verb: partial(_control, verb) for verb in controls.USAGE},
+    "panel": _panel,
     "export": _export,
     "why": _why,
     "tools": lambda asked: tools.answer(asked.tokens),
