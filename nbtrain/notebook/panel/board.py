@@ -75,7 +75,7 @@ class Form:
         self._faulty = set(reading.faults)
         if not all(name in self.fields and self._is_shown(name) for name in self._faulty - {""}):
             self.arrange()
-        data = Source(self.draft.texts.get("data_path", ""), self.draft.names)
+        data = self._data()
         for name, each in self.fields.items():
             each.tell(reading.faults.get(name, ""), data.told() if name == "data_path" else "")
             if name.endswith("_column"):
@@ -84,10 +84,15 @@ class Form:
     def refresh(self) -> None:
         """What is at hand now: a cell may have made rows or a file."""
         for name, each in self.fields.items():
-            if name == "data_path" and each.item.default == "demo":
+            if name.endswith("_column"):
+                each.offer(self._data().columns)
+            elif name == "data_path" and each.item.default == "demo":
                 each.offer(source.offered(self.draft.names))
             elif name.endswith("model"):
                 each.offer(["tiny", *nearby.models()])
+
+    def _data(self) -> Source:
+        return Source(self.draft.texts.get("data_path", ""), self.draft.names)
 
     def _groups(self) -> list[str]:
         groups = [item.group for item in self.draft.fields() if not item.essential]
