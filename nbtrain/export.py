@@ -14,7 +14,6 @@ from nbtrain import __version__, doctor, redact
 from nbtrain.configs import VARIABLE
 from nbtrain.errors import ParamError, nearest
 from nbtrain.params import Params, words
-from nbtrain.runs.control import CHANGEABLE
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder, read_params
 from nbtrain.runs.journal import story
@@ -65,8 +64,8 @@ def _changes(folder: RunFolder | None) -> str:
     """What was changed while the run trained, as comments: the script begins as the run did, and keeps to it."""
     if folder is None:
         return ""
-    changes = [each for each in Record.of(story(folder.events)).changes if each.name in CHANGEABLE]
-    told = (f"from step {each.step} on {each.name} was {each.new:g}, not {each.old:g}" for each in changes)
+    changes = Record.of(story(folder.events)).by_hand
+    told = (f"from step {each.step} on {each.name} was {each.new}, not {each.old}" for each in changes)
     return "".join(f"\n    # changed by hand while it trained, and not here: {each}" for each in told)
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from nbtrain import cli, export, fit, trainers, verbs
+from nbtrain import card, cli, export, fit, trainers, verbs
 from nbtrain.errors import NbtrainError, ParamError, RunError
 from nbtrain.events import Changed, Stopped
 from nbtrain.run import Run
@@ -91,7 +91,13 @@ def test_a_change_stands_in_the_script_as_a_comment(alive):
         journal.append(Changed(step=7, name="lr", old=1e-3, new=1e-4))
         journal.append(Changed(step=9, name="state", old="running", new="paused"))
         journal.append(Stopped(step=9, reason="asked to stop"))
+    assert "From step 7 on lr was `0.0001`, by hand." in card.card(run.params, run.record, run.folder)
     script = export.script(run.params, run.folder)
     assert "    # changed by hand while it trained, and not here: from step 7 on lr was 0.0001, not 0.001\n" in script
     assert "paused" not in script and "lr=0.001," in script
     compile(script, "train.py", "exec")
+
+
+def test_a_panel_is_for_notebooks(capsys):
+    assert cli.main(["panel", "llm"]) == cli.WRONG_WORDS
+    assert "a panel needs a notebook" in capsys.readouterr().err

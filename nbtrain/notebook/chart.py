@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nbtrain.notebook.curve import Curves, Point, Stroke, changes, series
+from nbtrain.notebook.curve import Curves, Point, Stroke, series
 from nbtrain.notebook.html import Markup, fill, join
 from nbtrain.notebook.summary import words
 from nbtrain.plain import number
@@ -149,7 +149,7 @@ def _marks(strokes: list[Stroke], frame: Frame, best: Point | None) -> list[Mark
 def _changes(record: Record, frame: Frame) -> list[Markup]:
     """A line upright where a value was changed by hand, with what it was made."""
     parts = []
-    for change in changes(record)[-_CHANGES:]:
+    for change in record.by_hand[-_CHANGES:]:
         x, _ = frame.place((min(change.step or 0, record.step), 0))
         aside, anchor = (-4, "end") if x > _RIGHT - 80 else (4, "start")
         told = f"{change.name} {number(change.new)}, was {number(change.old)}"
@@ -158,7 +158,7 @@ def _changes(record: Record, frame: Frame) -> list[Markup]:
             'd="M$x ${top}v$height"><title>from step $step on: $told</title></path>',
             x=_short(x), top=frame.top, height=frame.height, step=number(change.step), told=told,
         )  # fmt: skip
-        parts += [drawn, _text(x + aside, frame.top + 9, f"{change.name} {change.new:g}", anchor)]
+        parts += [drawn, _text(x + aside, frame.top + 9, f"{change.name} {change.new}", anchor)]
     return parts
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from nbtrain.events import Changed
 from nbtrain.runs.record import Record
 
 Point = tuple[float, float]
@@ -168,11 +167,6 @@ def series(record: Record) -> str:
     results = [name for name in record.series if not any(part in name for part in _NO_LOSS)]
     wanted = record.started.curve if record.started else "loss"
     return next((name for name in (wanted, "loss", *results) if name in results), "loss")
-
-
-def changes(record: Record) -> list[Changed]:
-    """The parameters that were changed while it trained, in order."""
-    return [change for change in record.changes if change.name != "state" and isinstance(change.new, (int, float))]
 
 
 def others(record: Record) -> list[str]:

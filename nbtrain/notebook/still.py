@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from nbtrain.notebook.curve import Curves, changes, series
+from nbtrain.notebook.curve import Curves, series
 from nbtrain.notebook.summary import sparkline, summarise, words
 from nbtrain.notebook.theme import INK, TRAIN, VALID
 from nbtrain.plain import line
@@ -62,7 +62,7 @@ def picture(record: Record, *, curves: Curves | None = None) -> bytes | None:
     ):
         for index, stroke in enumerate(strokes):
             axes.plot(*zip(*stroke, strict=True), label=label if index == 0 else None, **look)
-    for change in changes(record):
+    for change in record.by_hand:
         axes.axvline(change.step or 0, color=INK, alpha=0.6, linewidth=1, linestyle="--")
     _dress(axes, record)
     file = io.BytesIO()

@@ -59,7 +59,7 @@ PANEL_STYLE = (
     "[data-vscode-theme-kind='vscode-high-contrast'] .nbtrain-panel,"
     f"html[theme='dark'] .nbtrain-panel{{{_DARK}}}"
     ".nbtrain-panel h3{margin:4px 0 0;font-size:15px}"
-    ".nbtrain-panel .note{font-size:12px;line-height:1.35;margin-left:138px;opacity:.8}"
+    ".nbtrain-panel .note{font-size:12px;line-height:1.35;margin-left:188px;opacity:.8}"
     ".nbtrain-panel .fault{opacity:1;color:var(--bad)}"
     ".nbtrain-panel .told{margin:6px 2px}"
     ".nbtrain-panel .code{margin:0 0 10px}"

@@ -113,6 +113,11 @@ class Record:
         return self.started.total_steps if self.started else None
 
     @property
+    def by_hand(self) -> list[events.Changed]:
+        """The parameters that were given another value while it trained, in order."""
+        return [change for change in self.changes if change.name != "state"]
+
+    @property
     def metrics(self) -> Mapping[str, float]:
         """The last evaluation's values, or the last logged ones where there was none."""
         if self.evaluations:

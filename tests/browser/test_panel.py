@@ -1,6 +1,5 @@
 """The panel in a real page: filled by keyboard alone, mended, trained, asked for things, and its script run."""
 
-import os
 import subprocess
 import sys
 
@@ -68,6 +67,8 @@ def test_a_run_is_filled_in_mended_trained_changed_and_stopped_by_keyboard_and_i
     lab.page.keyboard.type("1e-3")
     lab.until(lambda: "Ready to train." in panel(lab).inner_text())
     assert "--trainer sft --project-name mine" in panel(lab).inner_text()
+    press(lab, "Copy: As a line")
+    lab.until(lambda: "copied" in panel(lab).inner_text())
     press(lab, "Train")
     lab.until(lambda: "Samples at the start" in lab.text(1), 90)
     press(lab, "Sample now")
@@ -78,7 +79,7 @@ def test_a_run_is_filled_in_mended_trained_changed_and_stopped_by_keyboard_and_i
     lab.until(lambda: "lr is 1.00e-5, was 0.001000" in lab.text(1), 30)
     press(lab, "Pause")
     lab.until(lambda: "mine is paused" in panel(lab).inner_text(), 30)
-    assert lab.runs()[0].status and lab.cell(1).locator("path.change").count() == 1
+    assert lab.cell(1).locator("path.change").count() == 1
     lab.picture("panel-paused")
     lab.save()
     lab.show()  # a reload in the middle
@@ -92,10 +93,31 @@ def test_a_run_is_filled_in_mended_trained_changed_and_stopped_by_keyboard_and_i
     assert "lr was 1e-05, not 0.001" in panel(lab).inner_text(), "the script tells of the change"
     lab.run(3)
     script = lab.folder / "again.py"
-    done = subprocess.run(
-        [sys.executable, script], cwd=lab.folder, capture_output=True, text=True, env=dict(os.environ)
+    assert "max_steps=900," in script.read_text()
+    script.write_text(script.read_text().replace("max_steps=900,", "max_steps=3,"))
+    done = subprocess.run([sys.executable, script], cwd=lab.folder, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and "finished, step 3" in done.stdout, done.stderr[-2000:]
+
+
+def test_a_panel_of_a_run_is_opened_again_after_the_kernel_was_restarted(lab):
+    lab.open(
+        f"panel = %autotrain panel llm --trainer sft --project-name mine {FEW} {OFTEN}\npanel",
+        "%load_ext nbtrain",
+        "again = %autotrain panel mine\nagain",
     )
-    assert done.returncode == 0 and "finished, step 900" in done.stdout, done.stderr[-2000:]
+    lab.run(1)
+    press(lab, "Train")
+    lab.until(lambda: "step\t" in lab.text(1) or "of 900" in lab.text(1), 90)
+    lab.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();")
+    lab.page.wait_for_timeout(1000)
+    lab.wait_idle(60)
+    assert "of 900" in lab.text(1), "what was drawn stays"
+    lab.run(2)
+    lab.run(3)
+    opened = lab.cell(3).locator(".nbtrain-panel")
+    lab.until(lambda: "mine is running" in opened.inner_text(), 30)
+    opened.get_by_role("button", name="Stop", exact=True).click()
+    lab.until(lambda: "mine: stopped" in opened.inner_text() and "stopped" in lab.text(3), 60)
 
 
 def test_rows_of_the_notebook_are_offered_and_the_panel_can_be_read_in_the_dark(lab):

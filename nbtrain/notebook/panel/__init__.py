@@ -20,6 +20,7 @@ from nbtrain.notebook.panel.conduct import Conduct
 from nbtrain.notebook.panel.draft import Draft
 from nbtrain.notebook.settings import NBTrain
 from nbtrain.params import Params
+from nbtrain.redact import remember_environment
 from nbtrain.run import Run
 from nbtrain.runs import folder
 
@@ -39,6 +40,7 @@ def panel(what: str | Run = "llm", **values: Any) -> Panel:
     shell = get_ipython()
     if shell is None:
         raise RunError("a panel needs a notebook", fix="`nbtrain ROOM --help` lists the parameters for a command")
+    remember_environment()  # a variable of it may be in what is typed
     settings = next((each for each in shell.configurables if isinstance(each, NBTrain)), None) or NBTrain(parent=shell)
     if isinstance(what, str) and trainers.command(what) in trainers.names():
         draft = Draft(what, shell.user_ns)
@@ -172,7 +174,8 @@ class Panel:
             whole = f" {faults['']}" if "" in faults else ""
             self.board.say(f"Train is off: see {fields}.{whole}", fault=True)
         else:
-            self.board.say(f"{run.name}: {self.conduct.state}. Train starts another run." if run else "Ready to train.")
+            ready = f"{run.name}: {self.conduct.state}. Train starts another run." if run else "Ready to train."
+            self.board.say(" ".join([ready, *self._reading.notices]))
 
     def _cell_has_run(self, result: Any = None) -> None:
         self.form.refresh()

@@ -28,7 +28,7 @@ class Looks:
 
     def make(self, kind: type[Any], **settings: Any) -> Any:
         """A control of this kind."""
-        style = self._styles.get(kind, {"description_width": "130px"})
+        style = self._styles.get(kind, {"description_width": "180px"})
         made = kind(layout=self.control, style=style, **settings)
         self._styles.setdefault(kind, made.style)
         return made
