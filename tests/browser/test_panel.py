@@ -131,7 +131,7 @@ def test_rows_of_the_notebook_are_offered_and_the_panel_can_be_read_in_the_dark(
     lab.until(lambda: "rows_df" in lab.evaluate(offers))
     begin(lab)
     fill(lab, "data path", "rows_df")
-    lab.until(lambda: "pandas.DataFrame: 1 rows; columns review, stars" in panel(lab).inner_text())
+    lab.until(lambda: "pandas.DataFrame: 1 row; columns review, stars" in panel(lab).inner_text())
     fill(lab, "find a field", "text column")
     lab.page.get_by_label("text column", exact=True).wait_for()
     lab.until(lambda: "review" in lab.evaluate(offers))

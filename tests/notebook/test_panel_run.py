@@ -43,12 +43,15 @@ def test_train_starts_a_run_in_the_background_that_obeys_the_buttons(opened, not
 
 def test_the_view_is_one_output_of_the_cell_that_is_saved_with_what_started_it(notebook, train):
     cell = notebook("p = %autotrain panel llm --trainer sft\np")
-    places = [bundle for bundle in cell.bundles if bundle == {"text/plain": ""}]
-    assert len(places) == 1
+    view, place = cell.bundles
+    assert view["text/plain"] == "The form of %autotrain llm --trainer sft"
+    assert place["text/plain"] == "%autotrain llm --trainer sft"
+    edited = notebook("p.form.fields['lr'].control.value = '1e-3'")
+    assert edited.updates == [True] and "--lr 0.001" in edited.bundles[0]["text/plain"]
     ran = notebook("p.train()\nimport time\nwhile p.conduct.trains: time.sleep(0.02)\ntime.sleep(0.3)")
     assert ran.error is None and all(ran.updates), "only the display that the panel made is drawn into"
     html = ran.bundles[-1]["text/html"]
-    assert "Started with" in html and "%autotrain llm --trainer sft" in html and "finished" in html
+    assert "%autotrain llm --trainer sft --lr 0.001</pre>" in html and "finished" in html
 
 
 def test_what_goes_wrong_at_the_start_is_told_in_words(opened, monkeypatch):

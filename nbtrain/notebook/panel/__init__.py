@@ -111,6 +111,8 @@ class Panel:
         self._error, self._code_of_run = "", False
         self.form.tell(reading)
         self.board.code.show(line=reading.line, cell=reading.cell, script=reading.script)
+        if reading.params is not None:
+            self.conduct.keep(reading.line)
         self._show_buttons()
 
     def close(self) -> None:
@@ -120,7 +122,10 @@ class Panel:
         self.board.widget.close()
 
     def _ipython_display_(self) -> None:
-        display(self.board.widget)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.board.widget.model_id}
+        # as ipywidgets shows itself, but in words of use where no widget is shown: a saved page, GitHub
+        told = f"The form of {self._reading.line}"
+        display({"application/vnd.jupyter.widget-view+json": view, "text/plain": told}, raw=True)
         self.conduct.make_room()
         if self._begin is not None and self.run is None:
             self.conduct.show(self._begin)
@@ -140,8 +145,11 @@ class Panel:
         self.board.buttons[name].on_click(clicked)
 
     def _run_changed(self) -> None:
-        if self._code_of_run:
-            self._show_script()
+        try:
+            if self._code_of_run:
+                self._show_script()
+        except NbtrainError as error:  # here nobody would hear of it
+            self._error = ". ".join(error.lines())
         self._show_buttons()
 
     def _show_script(self) -> None:

@@ -42,7 +42,7 @@ class Form:
         self.search = make(ipywidgets.Text, description="find a field", placeholder="a word of its name or its help")
         self._told = html.widget(Markup(), layout=self._looks.note)
         self.widget = ipywidgets.VBox(
-            layout=ipywidgets.Layout(flex="1 1 460px", max_width="620px", margin="0 16px 0 0")
+            layout=ipywidgets.Layout(flex="1 1 400px", max_width="620px", margin="0 16px 0 0")
         )
         self.preset.observe(self._preset_chosen, "value")
         for control in (self.group, self.search):

@@ -26,7 +26,7 @@ class Code:
     def __init__(self) -> None:
         self._boxes = {name: html.widget(Markup()) for name in _TITLES}
         self._texts: dict[str, str] = {}
-        self.widget = ipywidgets.VBox(list(self._boxes.values()), layout=ipywidgets.Layout(flex="1 1 380px"))
+        self.widget = ipywidgets.VBox(list(self._boxes.values()), layout=ipywidgets.Layout(flex="1 1 340px"))
 
     def show(self, **texts: str) -> None:
         """Show these texts, by name: line, cell, script."""

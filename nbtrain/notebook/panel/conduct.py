@@ -35,7 +35,8 @@ class Conduct:
     def __init__(self, changed: Callable[[], None], *, root: str, pace: float) -> None:
         self.run: Run | None = None
         self.closed = False
-        self._changed, self._root, self._pace, self._line = changed, root, pace, ""
+        self._changed, self._root, self._pace = changed, root, pace
+        self._line, self._has_room = "", False
         self._place = f"nbtrain-{uuid.uuid4().hex}"
 
     @property
@@ -50,7 +51,15 @@ class Conduct:
 
     def make_room(self) -> None:
         """Make the display in which the run will be shown: only the cell that runs can, a button cannot."""
-        display({"text/plain": ""}, raw=True, display_id=self._place)
+        display(self._kept(), raw=True, display_id=self._place)
+        self._has_room = True
+
+    def keep(self, line: str) -> None:
+        """Until there is a run, the saved notebook holds the line that the form says."""
+        if self.run is None and line != self._line:
+            self._line = line
+            if self._has_room:
+                display(self._kept(), raw=True, display_id=self._place, update=True)
 
     def start(self, params: Params, line: str) -> None:
         """Start a run in the background. line: what starts it, kept with the view in the saved notebook.
@@ -98,9 +107,11 @@ class Conduct:
             time.sleep(_LOOK)
 
     def _draw(self, bundle: dict[str, Any], again: bool) -> None:
-        if self._line:
-            kept = fill(
-                "<details><summary>Started with</summary><pre>$line</pre></details>", line=clip(self._line, _LONGEST)
-            )
-            bundle = bundle | {"text/html": kept + bundle["text/html"]}
-        display(bundle, raw=True, display_id=self._place, update=True)
+        kept = self._kept()["text/html"] if self._line else ""
+        display(bundle | {"text/html": kept + bundle["text/html"]}, raw=True, display_id=self._place, update=True)
+
+    def _kept(self) -> dict[str, Any]:
+        """The line, folded: what a reader of the notebook has where no widget is shown."""
+        line = clip(self._line, _LONGEST)
+        folded = fill("<details><summary>This form as a line</summary><pre>$line</pre></details>", line=line)
+        return {"text/html": str(folded), "text/plain": self._line}

@@ -53,7 +53,7 @@ class Source:
     def told(self) -> str:
         """What it is, in words; '' where that is not known."""
         if self.frame:
-            rows = "" if self.frame.rows is None else f"{self.frame.rows:,} rows; "
+            rows = "" if self.frame.rows is None else f"{self.frame.rows:,} row{'s' * (self.frame.rows != 1)}; "
             return f"{self.frame.type}: {rows}columns {_list(self.columns)}"
         return f"a file; columns {_list(self.columns)}" if self.columns else ""
 
