@@ -3,7 +3,9 @@
 import threading
 import time
 
-from nbtrain.errors import RunError
+import pytest
+
+from nbtrain.errors import ParamError, RunError
 from nbtrain.runs.control import Control
 
 
@@ -62,6 +64,22 @@ def test_what_goes_wrong_at_the_start_is_told_in_words(opened, monkeypatch):
     panel = opened()
     panel.board.buttons["train"].click()
     assert "no room on the disk. what to do: free some" in panel.board.told.value
+
+
+def test_a_form_that_is_not_ready_and_a_run_that_trains_are_no_start(opened, train):
+    steps = threading.Semaphore(0)
+    train(lambda params, run: steps.acquire(timeout=10), steps=1)
+    panel = opened("llm --project-name mine")
+    panel.form.fields["epochs"].control.value = "0"
+    with pytest.raises(ParamError, match="not ready") as caught:
+        panel.train()
+    assert "--epochs should be greater than or equal to 1" in caught.value.why
+    panel.form.fields["epochs"].control.value = ""
+    panel.train()
+    with pytest.raises(RunError, match="mine is "):
+        panel.train()
+    steps.release()
+    until(lambda: not panel.conduct.trains)
 
 
 def test_a_run_that_there_is_opens_with_its_values_and_its_view(notebook, train):

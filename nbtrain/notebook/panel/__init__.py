@@ -14,7 +14,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from nbtrain import controls, trainers
-from nbtrain.errors import NbtrainError, RunError
+from nbtrain.errors import NbtrainError, ParamError, RunError
 from nbtrain.notebook.panel.board import Board, Form
 from nbtrain.notebook.panel.conduct import Conduct
 from nbtrain.notebook.panel.draft import Draft
@@ -25,6 +25,9 @@ from nbtrain.run import Run
 from nbtrain.runs import folder
 
 __all__ = ["Panel", "panel"]
+
+_ASKS = {"stop": "stop", "save": "save", "sample": "sample", "pause": "pause", "change": "lr"}
+"""What each button needs of a run."""
 
 
 def panel(what: str | Run = "llm", **values: Any) -> Panel:
@@ -96,11 +99,13 @@ class Panel:
         """Start a run in the background with what the form says.
 
         Raises:
-            NbtrainError: it cannot be started.
+            NbtrainError: it cannot be started; a ParamError: something in the form is wrong.
         """
         reading = self._reading = self.draft.read()  # a cell may have changed what a name means
-        if reading.params is None or self.conduct.trains:
-            return
+        if reading.params is None:
+            raise ParamError("the form is not ready", why="; ".join(reading.faults.values()), fix="mend what is marked")
+        if self.run and self.conduct.trains:
+            raise RunError(f"{self.run.name} is {self.conduct.state}", fix="stop it first, or open another panel")
         self.board.say("starting ...")
         self.conduct.start(reading.params, reading.line)
         self._show_script()
@@ -163,13 +168,7 @@ class Panel:
         run, trains, faults = self.run, self.conduct.trains, self._reading.faults
         refused = controls.refusals(run.folder) if run else {}
         self.board.buttons["train"].disabled = trains or bool(faults)
-        for name, request in (
-            ("stop", "stop"),
-            ("save", "save"),
-            ("sample", "sample"),
-            ("pause", "pause"),
-            ("change", "lr"),
-        ):
+        for name, request in _ASKS.items():
             self.board.buttons[name].disabled = not trains or bool(refused.get(request))
         self.board.rate.disabled = self.board.buttons["change"].disabled
         self.board.buttons["pause"].description = "Go on" if self.conduct.state == "paused" else "Pause"

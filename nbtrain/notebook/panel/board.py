@@ -114,7 +114,7 @@ class Form:
         found = [item for item in fields if has_all(item)]
         more = f"; the first {_FOUND} are shown" if len(found) > _FOUND else ""
         told = f"fields found: {len(found)}{more}"
-        self._told.value = fill('<div class="note" role="status">$told</div>', told=told)
+        self._told.value = fill('<div class="note mathjax_ignore tex2jax_ignore" role="status">$told</div>', told=told)
         return found[:_FOUND]
 
     def _is_shown(self, name: str) -> bool:
@@ -178,5 +178,5 @@ class Board:
 
     def say(self, text: str, *, fault: bool = False) -> None:
         """A line below the buttons."""
-        kind = "told fault" if fault else "told"
+        kind = f"told{' fault' if fault else ''} mathjax_ignore tex2jax_ignore"
         self.told.value = fill('<div class="$kind" role="status">$text</div>', kind=kind, text=text)

@@ -46,8 +46,9 @@ class Code:
 
 def _box(title: str, text: str) -> Markup:
     return fill(
-        '<div class="code"><div class="over"><b>$title</b> <button type="button" aria-label="Copy: $title" '
-        'onclick="$copy">Copy</button> <span class="muted" role="status"></span></div>'
+        '<div class="code mathjax_ignore tex2jax_ignore"><div><b>$title</b> '
+        '<button type="button" aria-label="Copy: $title" onclick="$copy">Copy</button> '
+        '<span class="muted" role="status"></span></div>'
         '<pre tabindex="0" aria-label="$title">$text</pre></div>',
         title=title,
         copy=_COPY,

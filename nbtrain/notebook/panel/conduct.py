@@ -113,5 +113,9 @@ class Conduct:
     def _kept(self) -> dict[str, Any]:
         """The line, folded: what a reader of the notebook has where no widget is shown."""
         line = clip(self._line, _LONGEST)
-        folded = fill("<details><summary>This form as a line</summary><pre>$line</pre></details>", line=line)
+        folded = fill(
+            '<details class="mathjax_ignore tex2jax_ignore"><summary>This form as a line</summary>'
+            "<pre>$line</pre></details>",
+            line=line,
+        )
         return {"text/html": str(folded), "text/plain": self._line}

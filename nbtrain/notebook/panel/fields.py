@@ -109,9 +109,11 @@ def _control(item: Option, looks: Looks) -> Any:
 
 
 def _note(text: str) -> Markup:
-    return fill('<div class="note">$text</div>', text=text)
+    return fill('<div class="note mathjax_ignore tex2jax_ignore">$text</div>', text=text)
 
 
 def _fault(text: str) -> Markup:
     # a reader of screens tells of it at once
-    return fill('<div class="note fault" role="alert"><b>Not yet:</b> $text</div>', text=text)
+    return fill(
+        '<div class="note fault mathjax_ignore tex2jax_ignore" role="alert"><b>Not yet:</b> $text</div>', text=text
+    )
