@@ -82,6 +82,6 @@ class Control:
         os.replace(path, mine)  # a newer value that comes while this one is read is not lost
         with suppress(ValueError), open(mine, encoding="utf-8") as file:
             value = json.load(file)
-            if isinstance(value, (int, float)) and math.isfinite(value):
+            if isinstance(value, (int, float)) and 0 < value < math.inf:
                 self.values[name] = float(value)
         os.unlink(mine)

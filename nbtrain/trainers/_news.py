@@ -220,7 +220,8 @@ class News:
             if self.pausing:  # what it has learnt is on the disk, whatever happens while it waits
                 self.pausing = False
                 self.run.pause(state.global_step, lambda asked: self._meanwhile(asked, state.global_step))
-                self.stopping = control.should_training_stop = control.should_training_stop or bool(self.run.stopped)
+                if self.run.stopped:
+                    self.stopping = control.should_training_stop = True
 
     def best_checkpoint(self) -> Path | None:
         """Where the weights of the best evaluation are, if they are to be kept."""

@@ -70,7 +70,7 @@ def test_of_several_changes_the_last_counts_and_it_is_given_once(run):
     assert taker.take() == set() and taker.values == {} and not list(run.control.iterdir())
 
 
-@pytest.mark.parametrize("text", ["", "fast", "NaN", '"1"', "[1]"])
+@pytest.mark.parametrize("text", ["", "fast", "NaN", "-1", "0", "1e999", '"1"', "[1]"])
 def test_a_change_that_nobody_could_have_asked_for_is_dropped(run, text):
     taker = Control(run)
     (run.control / "lr").write_text(text)

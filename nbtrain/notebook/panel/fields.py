@@ -22,8 +22,8 @@ class Looks:
     """Layouts and styles that many controls share: each of their own would be a message of its own."""
 
     def __init__(self) -> None:
-        self.control = ipywidgets.Layout(width="100%", margin="6px 2px 0 2px")
-        self.note = ipywidgets.Layout(width="100%", margin="0 2px")
+        self.control = ipywidgets.Layout(width="auto", margin="6px 2px 0 2px")
+        self.note = ipywidgets.Layout(width="auto", margin="0 2px")
         self._styles: dict[type[Any], Any] = {}
 
     def make(self, kind: type[Any], **settings: Any) -> Any:
