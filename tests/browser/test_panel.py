@@ -137,6 +137,9 @@ def test_rows_of_the_notebook_are_offered_and_the_panel_can_be_read_in_the_dark(
     lab.until(lambda: "review" in lab.evaluate(offers))
     fill(lab, "text column", "rewiev")
     lab.until(lambda: "Did you mean review?" in panel(lab).inner_text())
+    nameless = """return [...document.querySelectorAll('.nbtrain-panel :is(input, select, textarea, button)')].filter(
+        each => !(each.labels?.[0]?.innerText ?? each.getAttribute('aria-label') ?? each.innerText).trim()).length;"""
+    assert lab.evaluate(nameless) == 0
     for theme in ("Dark", "Light"):
         lab.command("apputils:change-theme", f"{{theme: 'JupyterLab {theme}'}}")
         lab.page.wait_for_timeout(1500)

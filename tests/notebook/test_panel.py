@@ -182,6 +182,15 @@ def test_rows_files_and_their_columns_are_offered(opened, notebook, workdir):
     assert "there are text, label" in note(panel, "text_column")
 
 
+def test_several_columns_are_named_with_commas_and_each_is_looked_for(opened, workdir):
+    (workdir / "train.csv").write_text("width,height,kind\n1,2,a\n")
+    panel = opened("tabular --data-path train.csv --target-columns kind,height")
+    assert panel.form.fields["target_columns"].control.options == ("width", "height", "kind")
+    assert panel.params.target_columns == "kind,height"
+    put(panel, "target_columns", "kind, hight")
+    assert "there is no column 'hight'" in note(panel, "target_columns")
+
+
 def test_rows_are_named_in_the_code_and_the_script_waits_for_the_run(opened, notebook):
     notebook["reviews"] = ROWS
     panel = opened("text-classification --df reviews --text-column review --target-column stars")

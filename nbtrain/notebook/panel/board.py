@@ -14,7 +14,7 @@ from nbtrain.notebook.panel.code import Code
 from nbtrain.notebook.panel.draft import Draft, Reading
 from nbtrain.notebook.panel.fields import Field, Looks
 from nbtrain.notebook.panel.presets import PRESETS, texts
-from nbtrain.notebook.panel.source import Source
+from nbtrain.notebook.panel.source import COLUMNS, Source
 from nbtrain.notebook.theme import PANEL_STYLE
 from nbtrain.params import Option
 
@@ -78,13 +78,13 @@ class Form:
         data = self._data()
         for name, each in self.fields.items():
             each.tell(reading.faults.get(name, ""), data.told() if name == "data_path" else "")
-            if name.endswith("_column"):
+            if name.endswith(COLUMNS):
                 each.offer(data.columns)
 
     def refresh(self) -> None:
         """What is at hand now: a cell may have made rows or a file."""
         for name, each in self.fields.items():
-            if name.endswith("_column"):
+            if name.endswith(COLUMNS):
                 each.offer(self._data().columns)
             elif name == "data_path" and each.item.default == "demo":
                 each.offer(source.offered(self.draft.names))

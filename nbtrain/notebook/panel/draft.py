@@ -9,7 +9,7 @@ from typing import Any
 
 from nbtrain import export, trainers, verbs
 from nbtrain.errors import ParamError
-from nbtrain.notebook.panel.source import Source
+from nbtrain.notebook.panel.source import COLUMNS, Source
 from nbtrain.params import Option, Params, words
 from nbtrain.params.help import ordered
 
@@ -88,7 +88,7 @@ class Draft:
             except ParamError as error:
                 faults[name] = _sentence(error)
         source = Source(self.texts.get("data_path", ""), self.names)
-        faults |= source.faults({name: text for name, text in self._given() if name.endswith("_column")})
+        faults |= source.faults({name: text for name, text in self._given() if name.endswith(COLUMNS)})
         try:
             params, notices = self.params_class.read(values, source="panel")
         except ParamError as error:

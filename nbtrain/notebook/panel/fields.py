@@ -13,9 +13,10 @@ import ipywidgets
 from nbtrain.notebook import html
 from nbtrain.notebook.html import Markup, fill
 from nbtrain.notebook.panel.draft import NOTHING, OFF, ON
+from nbtrain.notebook.panel.source import COLUMNS
 from nbtrain.params import Option
 
-_OFFERING = ("path", "model", "checkpoint", "_column")  # ends of the names of fields that offer what is at hand
+_OFFERING = ("path", "model", "checkpoint", *COLUMNS)  # ends of the names of fields that offer what is at hand
 
 
 class Looks:

@@ -15,6 +15,8 @@ from nbtrain.notebook import nearby
 from nbtrain.plain import line
 
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".xlsx", ".txt", ".zip", ".tar.gz", ".tgz", ".gz")
+COLUMNS = ("_column", "_columns")
+"""Ends of the names of fields that name a column of the data, or several with commas between them."""
 _FOLDERS = ("", "data/", "datasets/")  # where files are looked for
 _COLUMNS = 12  # that are told
 
@@ -61,16 +63,18 @@ class Source:
         """By field, what is wrong: no such file, a column that the data does not have.
 
         Args:
-            columns: by field, the column that it names.
+            columns: by field, what it says.
         """
         found = {}
         if self._is_missing():
             near = nearest(self.text, offered(self.names))
             found["data_path"] = f"there is no file {line(self.text)}, and no variable of this name.{near}"
-        for name, column in columns.items():
-            if self.columns and column not in self.columns:
-                near = nearest(column, self.columns)
-                found[name] = f"there is no column {line(column)!r}; there are {_list(self.columns)}.{near}"
+        for name, text in columns.items():
+            named = [text] if name.endswith("_column") else [part.strip(" []'\"") for part in text.split(",")]
+            strange = [column for column in named if column and column not in self.columns]
+            if self.columns and strange:
+                near = nearest(strange[0], self.columns)
+                found[name] = f"there is no column {line(strange[0])!r}; there are {_list(self.columns)}.{near}"
         return found
 
     def _is_missing(self) -> bool:
