@@ -188,7 +188,7 @@ def test_several_columns_are_named_with_commas_and_each_is_looked_for(opened, wo
     assert panel.form.fields["target_columns"].control.options == ("width", "height", "kind")
     assert panel.params.target_columns == "kind,height"
     put(panel, "target_columns", "kind, hight")
-    assert "there is no column 'hight'" in note(panel, "target_columns")
+    assert "Did you mean height?" in note(panel, "target_columns")
 
 
 def test_rows_are_named_in_the_code_and_the_script_waits_for_the_run(opened, notebook):
