@@ -153,13 +153,14 @@ class Board:
 
     def __init__(self, form: Form, title: str, about: str) -> None:
         self.form, self.code = form, Code()
-        self.buttons = {name: ipywidgets.Button(description=text) for name, text in BUTTONS.items()}
+        short = ipywidgets.Layout(width="112px")
+        self.buttons = {name: ipywidgets.Button(description=text, layout=short) for name, text in BUTTONS.items()}
         self.buttons["train"].button_style = "primary"
-        narrow = {"width": "230px"}
+        narrow = {"width": "210px"}
         self.rate = ipywidgets.Text(
             description="learning rate", placeholder="for the run", layout=narrow, style={"description_width": "90px"}
         )
-        self.buttons["change"] = ipywidgets.Button(description="Change rate")
+        self.buttons["change"] = ipywidgets.Button(description="Change rate", layout=short)
         self.told = html.widget(Markup())
         head = html.widget(
             fill(
@@ -171,8 +172,8 @@ class Board:
         )
         wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
         beside = ipywidgets.HBox([form.widget, self.code.widget], layout=wrap)
-        first = [self.buttons[name] for name in BUTTONS]
-        row = ipywidgets.HBox([*first, self.rate, self.buttons["change"]], layout=wrap)
+        rate = ipywidgets.HBox([self.rate, self.buttons["change"]])
+        row = ipywidgets.HBox([*(self.buttons[name] for name in BUTTONS), rate], layout=wrap)
         self.widget = ipywidgets.VBox([head, beside, row, self.told])
         self.widget.add_class("nbtrain-panel")
 
