@@ -66,7 +66,9 @@ def test_a_run_is_filled_in_mended_trained_changed_and_stopped_by_keyboard_and_i
     lab.page.keyboard.press("Control+a")
     lab.page.keyboard.type("1e-3")
     lab.until(lambda: "Ready to train." in panel(lab).inner_text())
-    assert "--trainer sft --project-name mine" in panel(lab).inner_text()
+    lab.until(
+        lambda: all(each in panel(lab).inner_text() for each in ("--trainer sft", "--project-name mine", "--lr 0.001"))
+    )
     press(lab, "Copy: As a line")
     lab.until(lambda: "copied" in panel(lab).inner_text())
     press(lab, "Train")
