@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from nbtrain.notebook.panel.draft import OFF, ON, Draft
 
 _ALL = ""  # every room
+# a model of some billion weights fits beside its adapter in 4 bits
+_SMALL_ADAPTER = {
+    "peft": ON, "quantization": "int4", "batch_size": "2", "gradient_accumulation": "8", "lr": "2e-4"
+}  # fmt: skip
 
 PRESETS: dict[str, dict[str, Mapping[str, str]]] = {
     "CPU demo, 2 minutes": {
@@ -21,11 +25,13 @@ PRESETS: dict[str, dict[str, Mapping[str, str]]] = {
             "mixed_precision": "fp16", "max_minutes": "60", "save_strategy": "steps", "save_steps": "100",
             "time_limit": "3000",
         },
-        "llm": {"peft": ON, "quantization": "int4", "batch_size": "2", "gradient_accumulation": "8", "lr": "2e-4"},
+        "llm": _SMALL_ADAPTER,
+        "vlm": _SMALL_ADAPTER,
     },
     "one big GPU": {
         _ALL: {"mixed_precision": "bf16", "batch_size": "32", "save_strategy": "steps", "save_steps": "500"},
         "llm": {"batch_size": "8", "gradient_accumulation": "2"},
+        "vlm": {"batch_size": "8", "gradient_accumulation": "2"},
     },
 }  # fmt: skip
 """By the name that is shown: room, or all of them, to the values."""
