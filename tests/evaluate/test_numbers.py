@@ -41,7 +41,10 @@ def test_what_cannot_be_said_is_no_number():
 
 
 def test_a_target_that_is_constant_does_not_silence_the_others():
-    expected, predicted = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]]), np.array([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]])
+    expected, predicted = (
+        numpy.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]]),
+        numpy.array([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]),
+    )
     found = numbers.measure(expected, predicted)
     assert found["r2"] == found["pearson"] == pytest.approx(1.0)
-    assert np.isnan(numbers.measure(expected[:, 1:], predicted[:, 1:])["r2"])
+    assert numpy.isnan(numbers.measure(expected[:, 1:], predicted[:, 1:])["r2"])
