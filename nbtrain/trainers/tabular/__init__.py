@@ -108,6 +108,7 @@ class TabularParams(Basic, Data, Base):
 
 
 Params = TabularParams
+OBEYS = ("stop",)
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
