@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from measure import Line
-from nbtrain.notebook.curve import Curves
 
 from nbtrain.events import Evaluated, Event, Finished, Logged, Sampled, Started
 from nbtrain.notebook import draw
+from nbtrain.runs.curve import Curves
 from nbtrain.runs.record import Record
 
 SHORT, LONG = 100, 100_000

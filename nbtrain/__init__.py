@@ -17,6 +17,7 @@ _HOMES = {
     "lr_find": "nbtrain.answers.rates",
     "compare": "nbtrain.answers.compare",
     "check": "nbtrain.answers.check",
+    "panel": "nbtrain.notebook.panel",
     "create_sft_trainer": "nbtrain.lifecycle",
     "create_rl_trainer": "nbtrain.lifecycle",
     "TrainerBase": "nbtrain.lifecycle",

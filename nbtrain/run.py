@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, fit, trainers
+from nbtrain import controls, events, fit, trainers
 from nbtrain.errors import NbtrainError, RunError, WorkerDied, from_record
 from nbtrain.params import Params
 from nbtrain.runs import control, folder, launch, status
@@ -121,6 +121,34 @@ class Run:
     def stop(self) -> None:
         """Ask it to finish its step, save and end; returns at once."""
         control.ask(self.folder, "stop")
+
+    def save(self) -> None:
+        """Ask it to write a checkpoint after its step; returns at once.
+
+        Raises (as sample, pause, go and set do):
+            RunError: it has ended, or its room does not obey this.
+        """
+        controls.ask(self.folder, "save")
+
+    def sample(self) -> None:
+        """Ask it to show what the model does now, after its step; returns at once."""
+        controls.ask(self.folder, "sample")
+
+    def pause(self) -> None:
+        """Ask it to finish its step, save, and wait for `go`; the process keeps its memory. Returns at once."""
+        controls.ask(self.folder, "pause")
+
+    def go(self) -> None:
+        """Let a paused run go on."""
+        controls.ask(self.folder, "go")
+
+    def set(self, *, lr: float) -> None:
+        """Change the learning rate from the next step on: its schedule keeps its course, at the new height.
+
+        Raises:
+            ParamError: no such rate.
+        """
+        controls.change(self.folder, {"lr": lr})
 
     def resume(self) -> Run:
         """Go on from the newest verified checkpoint, in the background."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbtrain import __version__, tools, trainers
+from nbtrain import __version__, controls, tools, trainers
 from nbtrain.answers import Answer
 from nbtrain.errors import ParamError, RunError, nearest
 from nbtrain.params import Params, words
 from nbtrain.params.tokens import is_flag
 from nbtrain.plain import line, number, visible
 from nbtrain.run import Run
-from nbtrain.runs import folder, status
+from nbtrain.runs import folder
 
 VERBS = {
     "check": ("ROOM --name value ...", "read the data and judge every row; nothing is trained"),
@@ -32,8 +33,9 @@ VERBS = {
     "chat": ("ID [QUESTION]", "what a finished language model answers, beside the model that it was made of"),
     "show": ("ID", "a run as it is now"),
     "attach": ("ID", "watch a run that goes on, also one that was started elsewhere"),
-    "stop": ("ID", "ask a run to finish its step, save and end"),
+    **controls.USAGE,
     "resume": ("ID", "go on from the newest good checkpoint"),
+    "panel": ("ROOM [--name value ...] | ID", "a form for a room, or for a run that there is; in a notebook"),
     "export": ("ID [--to script|yaml|cell|line|command] [FILE]", "what does the same again, as text or into a file"),
     "why": ("[ID]", "why a run failed, with the end of its log; without ID: the last that did"),
     "tools": (tools.USAGE, "one model out of a base and its adapter"),
@@ -240,12 +242,13 @@ def _of_data(verb: str, asked: Question) -> Any:
     return parameters(known(asked.tokens[0]), asked.tokens[1:], body=asked.body, names=asked.names)
 
 
-def _stop(asked: Question) -> str:
-    run = run_of(asked.tokens, "stop", asked.root)
-    if run.status in status.ENDED:
-        return f"{run.name} has ended already: {run.status}"
-    run.stop()
-    return f"{run.name} is asked to stop: it finishes its step and saves"
+def _control(verb: str, asked: Question) -> str:
+    run = run_of(asked.tokens[:1], verb, asked.root)
+    return controls.answer(run.folder, verb, asked.tokens[1:])
+
+
+def _panel(asked: Question) -> str:
+    raise ParamError("a panel needs a notebook", fix="`ROOM --help` lists what can be given here")
 
 
 def _export(asked: Question) -> str:
@@ -285,7 +288,8 @@ ANSWERS: dict[str, Callable[[Question], str | Answer]] = {
     "runs": _runs,
     "compare": _compare,
     "chat": _chat,
-    "stop": _stop,
+    **{verb: partial(_control, verb) for verb in controls.USAGE},
+    "panel": _panel,
     "export": _export,
     "why": _why,
     "tools": lambda asked: tools.answer(asked.tokens),

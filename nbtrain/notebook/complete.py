@@ -20,7 +20,7 @@ _KEY = re.compile(r"\s*(\w*)$")
 _PAIR = re.compile(r"\s*(\w+)\s*=\s*(.*)$")
 _FILES = ("path", "model", "checkpoint")  # ends of the names of parameters whose value may be a file
 _MOST = 200  # suggestions
-_OF_RUN = ("show", "attach", "stop", "resume", "export", "why", "chat")
+_OF_RUN = ("show", "attach", "resume", "export", "why", "chat", "panel")
 
 Names = Mapping[str, Any]
 
@@ -141,7 +141,7 @@ def _in_line(rest: str, names: Names, root: str) -> Found | None:
     if not tokens:
         return _matching(fragment, [*trainers.names(), *verbs.VERBS])
     verb, rest_of = trainers.command(str(tokens[0])), tokens[1:]
-    if verb in verbs.OF_DATA and rest_of:
+    if verb in (*verbs.OF_DATA, "panel") and rest_of:
         verb, rest_of = trainers.command(str(rest_of[0])), rest_of[1:]
     if verb in trainers.names():
         return _of_room(verb, rest_of, fragment, names)
@@ -149,13 +149,16 @@ def _in_line(rest: str, names: Names, root: str) -> Found | None:
 
 
 def _of_verb(verb: str, tokens: list[Any], root: str) -> list[str]:
-    from nbtrain import export, trainers, verbs
+    from nbtrain import controls, export, trainers, verbs
     from nbtrain.runs import folder
 
-    if verb == "compare" or (verb in _OF_RUN and not tokens):
-        return [run.name for run in reversed(folder.all_runs(root)[-_MOST:])]
+    if verb == "compare" or (verb in (*_OF_RUN, *controls.USAGE) and not tokens):
+        rooms = trainers.names() if verb == "panel" else []
+        return rooms + [run.name for run in reversed(folder.all_runs(root)[-_MOST:])]
     if verb == "export":
         return list(export.FORMS) if tokens[-1] == "--to" else ["--to"]
+    if verb == "set":
+        return [f"--{name}" for name in controls.CHANGEABLE]
     if verb == "explain":
         rooms = [room for room in trainers.names() if not tokens or room == tokens[0]]
         fields = [name for room in rooms for name in trainers.load(room).Params.options()]

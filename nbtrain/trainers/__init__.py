@@ -12,6 +12,7 @@ A room has
   held out (data None) or on others; None by a method that measures while it trains only.
 - `usage(params, path) -> (library, code)`: the hub's name of the library that opens the saved model, and Python that
   does so without nbtrain, for the card.
+- `OBEYS`, where it does not obey all of `runs.control`: the requests and changes that it does.
 
 A room never prints, never imports another room, imports heavy libraries only inside functions, and catches only what it
 can mend.

@@ -69,6 +69,7 @@ class GenericParams(Basic, Base):
 
 
 Params = GenericParams
+OBEYS = ("stop",)
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
