@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from nbtrain import __version__, fit, verbs
+from nbtrain import __version__, sweep, verbs
 from nbtrain.errors import NbtrainError, ParamError
 from nbtrain.params import Params
 from nbtrain.params.tokens import take
@@ -80,15 +80,15 @@ def _train(params: Params) -> int:
         _print(f"Warning: {notice}", file=sys.stderr)
     if not process.in_few_bits(params.record()):
         process.spare_bitsandbytes()
-    run = fit.prepare(params)
-    return _ended(run, lambda: fit.fit(run, sinks=(Terminal(),), secrets=params.secrets()))
+    run = sweep.prepare(params)
+    return _ended(run, lambda: sweep.fit(run, sinks=(Terminal(),), secrets=params.secrets()))
 
 
 def _resume(tokens: list[str]) -> int:
     run = verbs.run_of(tokens, "resume").folder
     if not process.in_few_bits(read_params(run)["params"]):
         process.spare_bitsandbytes()
-    return _ended(run, lambda: fit.fit(run, resume=True, sinks=(Terminal(),)))
+    return _ended(run, lambda: sweep.fit(run, resume=True, sinks=(Terminal(),)))
 
 
 def _ended(folder: RunFolder, train: Callable[[], str]) -> int:

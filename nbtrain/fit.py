@@ -123,7 +123,7 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     if resume:
         active.differences = _differences(active.folder, inputs)
         active.resume_from = checkpoints.newest(active.folder)
-        if active.resume_from is None:
+        if active.resume_from is None and not params.use_sweep:
             active.warn("no verified checkpoint was found: the run starts from the beginning")
             active.emit(events.Resumed(step=0, checkpoint="", differences=active.differences))
     else:

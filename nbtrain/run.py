@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, fit, trainers
+from nbtrain import events, fit, sweep, trainers
 from nbtrain.errors import NbtrainError, RunError, WorkerDied, from_record
 from nbtrain.params import Params
 from nbtrain.runs import control, folder, launch, status
@@ -219,15 +219,15 @@ class Run:
 
 def start(params: Params, *, root: str | os.PathLike[str] = ".") -> Run:
     """Start a worker on these parameters and come back at once."""
-    run = Run(fit.prepare(params, root=root))
+    run = Run(sweep.prepare(params, root=root))
     run.worker = launch.launch(run.folder, secrets=params.secrets())
     return run
 
 
 def train_here(params: Params, *, sinks: Iterable[fit.Sink] = (), root: str | os.PathLike[str] = ".") -> Run:
     """Train in this process, to the end."""
-    run = Run(fit.prepare(params, root=root))
-    fit.fit(run.folder, sinks=sinks, secrets=params.secrets())
+    run = Run(sweep.prepare(params, root=root))
+    sweep.fit(run.folder, sinks=sinks, secrets=params.secrets())
     return run
 
 

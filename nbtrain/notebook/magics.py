@@ -76,15 +76,15 @@ class AutotrainMagics(Magics):
         Raises:
             NbtrainError: the run failed, and was waited for.
         """
-        from nbtrain import fit
+        from nbtrain import sweep
         from nbtrain.run import Run, start
 
         root = self.settings.runs_folder
         if not in_process:
             return self._follow(start(params, root=root), background, into)
-        run = Run(fit.prepare(params, root=root))
+        run = Run(sweep.prepare(params, root=root))
         view = self._view(run, into)
-        fit.fit(run.folder, sinks=(lambda event: view.look(),), secrets=params.secrets())
+        sweep.fit(run.folder, sinks=(lambda event: view.look(),), secrets=params.secrets())
         view.look()
         return _whole(run)
 

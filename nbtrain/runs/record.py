@@ -24,6 +24,7 @@ class Record:
 
     series: training values by name, each a list of (step, value), steps rising.
     evaluations: one mapping an evaluation: "step" and the values.
+    trials: of a sweep, by number: what was told of each last.
     """
 
     state: str = "starting"
@@ -37,6 +38,7 @@ class Record:
     samples: list[events.Sampled] = field(default_factory=list)
     notices: list[events.Warned] = field(default_factory=list)
     saved: list[events.Saved] = field(default_factory=list)
+    trials: dict[int, events.Tried] = field(default_factory=dict)
     changes: list[events.Changed] = field(default_factory=list)
     resumed: list[events.Resumed] = field(default_factory=list)
     end: events.Finished | events.Stopped | events.Failed | None = None
@@ -73,6 +75,8 @@ class Record:
                 self.notices.append(event)
             case events.Saved():
                 self.saved.append(event)
+            case events.Tried():
+                self.trials[event.trial] = event
             case events.Changed():
                 self.changes.append(event)
             case events.Resumed():
