@@ -25,6 +25,7 @@ from nbtrain.runs import control, process, status
 from nbtrain.runs.folder import RunFolder, read_params
 from nbtrain.runs.journal import Tail
 from nbtrain.sinks.terminal import Terminal
+from nbtrain.sweep.joining import joined
 from nbtrain.verbs import Question
 
 FAILED, WRONG_WORDS, INTERRUPTED = 1, 2, 130
@@ -135,7 +136,13 @@ def _attach(tokens: list[str]) -> int:
         time.sleep(_LOOK_SECONDS)
 
 
-_VERBS: dict[str, Callable[[list[str]], int]] = {"show": _show, "attach": _attach, "resume": _resume}
+def _sweep_worker(tokens: list[str]) -> int:
+    return _train(joined(tokens))
+
+
+_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "show": _show, "attach": _attach, "resume": _resume, "sweep-worker": _sweep_worker
+}  # fmt: skip
 
 
 def _tell(error: NbtrainError) -> None:

@@ -83,6 +83,21 @@ class Run:
         return [{"step": event.step, "label": event.label, **sample} for event in taken for sample in event.samples]
 
     @property
+    def trials(self) -> list[Run]:
+        """The runs of a sweep, by number; those of other machines lie there."""
+        places = (self.path / trial.place for _, trial in sorted(self.record.trials.items()) if trial.place)
+        return [Run(RunFolder(place)) for place in places if (place / "params.json").is_file()]
+
+    @property
+    def best_run(self) -> Run | None:
+        """The best trial of a sweep, a run like any other; None before the first, and where it lies elsewhere."""
+        values = self.record.series.get("best", [])
+        done = (each for _, each in sorted(self.record.trials.items()) if each.state == "complete")
+        best = next((each for each in done if values and each.value == values[-1][1]), None)
+        place = self.path / best.place if best else None
+        return Run(RunFolder(place)) if place and (place / "params.json").is_file() else None
+
+    @property
     def history(self) -> Any:
         """A pandas DataFrame: one row a step, one column a value; those of evaluations begin with `eval_`."""
         import pandas
@@ -145,7 +160,14 @@ class Run:
 
     @cached_property
     def _opened(self) -> tuple[Any, Any]:
-        return trainers.load(self.params.room).opened(self.params, os.fspath(self))
+        params = self._trained_by
+        return trainers.load(params.room).opened(params, os.fspath(self))
+
+    @property
+    def _trained_by(self) -> Params:
+        """The parameters of its model: in a sweep those of the best trial."""
+        best = self.best_run
+        return self.params if best is None else best.params
 
     def predict(self, rows: Any, **settings: Any) -> list[Any]:
         """What the model says to new rows; for a language model prompts (str) or chats (lists of messages).
@@ -154,11 +176,12 @@ class Run:
             rows: one row or a list of them.
             settings: as the room's `predict` takes them; for a language model max_new_tokens, temperature ...
         """
-        room = trainers.load(self.params.room)
+        params = self._trained_by
+        room = trainers.load(params.room)
         if not hasattr(room, "predict"):
-            raise RunError(f"the room {self.params.room} cannot predict")
+            raise RunError(f"the room {params.room} cannot predict")
         many = isinstance(rows, list) and not (rows and isinstance(rows[0], Mapping) and "role" in rows[0])
-        found = room.predict(self.params, self.model, self.tokenizer, rows if many else [rows], **settings)
+        found = room.predict(params, self.model, self.tokenizer, rows if many else [rows], **settings)
         return list(found) if many else list(found)[0]
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
@@ -169,10 +192,11 @@ class Run:
         Raises:
             RunError: there is no model, or the method does not measure other data.
         """
-        place, measure = os.fspath(self), getattr(trainers.load(self.params.room), "evaluate", None)
-        found = measure(self.params, place, data) if measure else None
+        params = self._trained_by
+        place, measure = os.fspath(self), getattr(trainers.load(params.room), "evaluate", None)
+        found = measure(params, place, data) if measure else None
         if found is None and data is not None:
-            what = f"{self.params.room} {self.params.method}".strip() + " measures held-out rows, while it trains only"
+            what = f"{params.room} {params.method}".strip() + " measures held-out rows, while it trains only"
             raise RunError(what, fix="run.metrics has the last values")
         return dict(self.metrics if found is None else found)
 

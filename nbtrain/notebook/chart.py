@@ -67,8 +67,8 @@ def chart(curves: Curves, record: Record, sentence: str) -> Markup:
         return Markup()
     name, best = series(record), record.best(curves.metric)
     steps = (0.0, float(max(record.step, 1)))
-    main = Frame(_TOP, _HEIGHT, steps, _with_margin(min(values), max(values)))
-    parts = [*_grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
+    main = Frame(_TOP, _HEIGHT, steps, with_margin(min(values), max(values)))
+    parts = [*grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
     parts += [_line("raw", raw, main), _line("smooth", smooth, main), _line("valid", valid, main)]
     parts += _marks(valid, main, best)
     bottom = _TOP + _HEIGHT
@@ -103,7 +103,7 @@ def thin(places: list[Point]) -> list[Point]:
     return kept + places[-1:] if len(places) > 1 else kept
 
 
-def _with_margin(low: float, high: float) -> tuple[float, float]:
+def with_margin(low: float, high: float) -> tuple[float, float]:
     margin = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     return low - margin, high + margin
 
@@ -114,11 +114,11 @@ def _line(kind: str, strokes: Iterable[Stroke], frame: Frame) -> Markup:
     for stroke in strokes:
         places = [frame.place(point) for point in stroke]
         if len(places) == 1:
-            drawn.append(f"M{_short(places[0][0] - 2)},{_short(places[0][1])}h4")
+            drawn.append(f"M{short(places[0][0] - 2)},{short(places[0][1])}h4")
         elif kind == "raw":  # the larger half of the frame, and all of it jagged: whole pixels do
             drawn.append("M" + " ".join(f"{x:.0f},{y:.0f}" for x, y in places))
         else:
-            drawn.append("M" + " ".join(f"{_short(x)},{_short(y)}" for x, y in thin(places)))
+            drawn.append("M" + " ".join(f"{short(x)},{short(y)}" for x, y in thin(places)))
     return fill('<path class="$kind" d="$drawn" $look/>', kind=kind, drawn="".join(drawn), look=_LOOKS[kind])
 
 
@@ -131,8 +131,8 @@ def _marks(strokes: list[Stroke], frame: Frame, best: Point | None) -> list[Mark
         fill(
             '<path class="mark" fill="var(--valid,#c2701c)" d="M$x ${y}m0-5 5 5-5 5-5-5z">'
             "<title>step $step: $value</title></path>",
-            x=_short(x),
-            y=_short(y),
+            x=short(x),
+            y=short(y),
             step=number(int(step)),
             value=number(value),
         )
@@ -141,29 +141,29 @@ def _marks(strokes: list[Stroke], frame: Frame, best: Point | None) -> list[Mark
     ]
     if best is not None:
         x, y = frame.place(best)
-        found.append(_text(x, y - 10, "best", "middle"))
+        found.append(letters(x, y - 10, "best", "middle"))
     return found
 
 
-def _grid(frame: Frame) -> list[Markup]:
+def grid(frame: Frame) -> list[Markup]:
     """Lines across with their values at the left, and the steps below."""
     parts = []
     for value in ticks(*frame.values, 5):
         _, y = frame.place((0, value))
-        parts.append(_rule(y))
-        parts.append(_text(_LEFT - 8, y + 4, _label(value), "end"))
+        parts.append(rule(y))
+        parts.append(letters(_LEFT - 8, y + 4, label(value), "end"))
     for step in ticks(*frame.steps, 7, whole=True):
         x, _ = frame.place((step, 0))
-        parts.append(_text(x, frame.top + frame.height + 16, number(int(step)), "middle"))
+        parts.append(letters(x, frame.top + frame.height + 16, number(int(step)), "middle"))
     return parts
 
 
 def _rate_axis(frame: Frame, highest: float) -> list[Markup]:
     return [
-        _rule(frame.top + frame.height),
-        _text(_LEFT - 8, frame.top + 6, _label(highest), "end"),
-        _text(_LEFT - 8, frame.top + frame.height + 2, "0", "end"),
-        _text(_RIGHT, frame.top - 4, "learning rate", "end"),
+        rule(frame.top + frame.height),
+        letters(_LEFT - 8, frame.top + 6, label(highest), "end"),
+        letters(_LEFT - 8, frame.top + frame.height + 2, "0", "end"),
+        letters(_RIGHT, frame.top - 4, "learning rate", "end"),
     ]
 
 
@@ -176,34 +176,34 @@ def _legend(name: str, metric: str, trained: bool, validated: bool) -> Markup:
         parts.append(fill('<path d="M$x 10h18" $look/>', x=x, look=_LOOKS[kind]))
         if kind == "valid":
             parts.append(fill('<path d="M$x 5l5 5-5 5-5-5z" fill="var(--valid,#c2701c)"/>', x=x + 9))
-        parts.append(_text(x + 25, 14, text, "start"))
+        parts.append(letters(x + 25, 14, text, "start"))
         x += 45 + 6 * len(text)  # about: how wide a letter is, only the page knows
     return join(parts)
 
 
-def _rule(y: float) -> Markup:
+def rule(y: float) -> Markup:
     return fill(
         '<path d="M$left ${y}H$right" stroke="currentColor" stroke-opacity=".14"/>',
         left=_LEFT,
-        y=_short(y),
+        y=short(y),
         right=_RIGHT,
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> Markup:
+def letters(x: float, y: float, text: str, anchor: str) -> Markup:
     return fill(
         '<text x="$x" y="$y" text-anchor="$anchor" fill="currentColor">$text</text>',
-        x=_short(x),
-        y=_short(y),
+        x=short(x),
+        y=short(y),
         anchor=anchor,
         text=text,
     )
 
 
-def _label(value: float) -> str:
+def label(value: float) -> str:
     """At an axis, where zeros at the end say nothing and room is short."""
     return number(value) if 0 < abs(value) < 1e-3 or abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")

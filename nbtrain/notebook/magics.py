@@ -23,8 +23,12 @@ SWITCHES = {
     "room": ("--background", "--in-process", "--help"),
     "attach": ("--background",),
     "resume": ("--background",),
+    "sweep-worker": ("--background",),
 }
-VALUED = {"room": ("--into", "--preview-trainer"), "attach": ("--into",), "resume": ("--into",), "show": ("--into",)}
+VALUED = {
+    "room": ("--into", "--preview-trainer"),
+    **dict.fromkeys(("attach", "resume", "show", "sweep-worker"), ("--into",)),
+}
 
 
 @magics_class
@@ -117,6 +121,7 @@ class AutotrainMagics(Magics):
     def _obey(self, line: str, cell: str) -> Run | None:
         from nbtrain import verbs
         from nbtrain.params import words
+        from nbtrain.sweep import joining
 
         remember_environment()  # a variable of it may be in what the user wrote, and so in an error
         tokens, silent = words.split(line, self.shell.user_ns)
@@ -137,6 +142,8 @@ class AutotrainMagics(Magics):
         if kind == "room":
             params = verbs.parameters(verb, rest, body=cell, names=self.shell.user_ns)
             run = self.train(params, background=background, in_process="--in-process" in own, into=into)
+        elif verb == "sweep-worker":
+            run = self.train(joining.joined(rest), background=background, into=into)
         else:
             run = verbs.run_of(rest, verb, self.settings.runs_folder)
             run = self._again(run, verb, background, into)

@@ -61,7 +61,7 @@ class Driver:
         finally:
             self.seats.leave()
             self.proposals.close()
-        self.news.ended_elsewhere()
+        self.news.ended_elsewhere(self.metric)
         self.scripts.wait()
         return self._results()
 
@@ -140,6 +140,7 @@ class Driver:
         if own in measured and plan.may_take(self.params, own, self.study.direction):
             self.run.warn(f"This room measures no {self.metric}: trials are compared by {own}.")
             self.metric = own
+            self.news.start(own)
         elif self.study.best() is None:
             hint = nearest(self.metric, measured)
             what = f"--sweep-metric {self.params.sweep_metric}: the held-out rows have no {self.metric}.{hint}"
@@ -150,12 +151,10 @@ class Driver:
         if trial in self.going:
             self.going.remove(trial)
         self.seats.give_back(trial.seat)
-        if not self.study.tell(trial.number, state, value):
+        if not self.study.tell(trial.number, state, value, cause):
             state, value, cause = "failed", None, "another machine took it over: this one was not heard of"
-        if cause:
-            self.study.note(trial.number, cause=cause)
         self.proposals.tell(trial.number, state, value)
-        tried = self.news.ended(trial, state, value, cause, self.metric)
+        tried = self.news.ended(trial, self.metric, state, value, cause)
         self._spare_the_worse()
         self.scripts.run(tried, trial.folder)
 
@@ -165,7 +164,7 @@ class Driver:
             self._beaten = time.monotonic()
             self.study.beat([*self._left, *(trial.number for trial in self.going)])
             self.study.free_stale()
-            self.news.ended_elsewhere()
+            self.news.ended_elsewhere(self.metric)
 
     def _halt(self) -> None:
         """Stop the trials that go on; they are taken up again with the sweep."""
@@ -191,7 +190,11 @@ class Driver:
             if self.run.stopped:
                 return values
             raise plan.all_failed(self.study)
-        plan.adopt(RunFolder(Path(best.user_attrs["run"])), self.run.folder)
+        place, owner = best.user_attrs.get("run", ""), best.user_attrs.get("owner", "")
+        if owner.partition(":")[0] == platform.node():
+            plan.adopt(RunFolder(Path(place)), self.run.folder)
+        else:
+            self.run.warn(f"The best trial's model lies on {owner.partition(':')[0]}: {place}")
         return {self.metric: best.value, "trial": float(best.number), **values}
 
 

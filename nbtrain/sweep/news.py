@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from nbtrain.events import Evaluated, Logged, Resumed, Started, Tried
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.journal import story
 from nbtrain.runs.record import Record
-from nbtrain.sweep.study import FINAL, Study
+from nbtrain.sweep.study import FINAL, Study, cause
 from nbtrain.sweep.trial import Trial
 
 
@@ -27,12 +26,13 @@ class News:
         self._resumed = earlier.started is not None
 
     def start(self, metric: str) -> None:
-        """The sweep begins, or goes on."""
+        """The sweep begins, goes on, or goes by another metric from here."""
         step, total = len(self.told), len(self.study.trials())
         if self._resumed:
             self.run.emit(Resumed(step=step, checkpoint="the trials that were made"))
+            self._resumed = False
         searched = ", ".join(dial.name for dial in self.study.dials)
-        facts = {"trials": total, "workers": self.params.sweep_workers, "searched": searched}
+        facts = {"goal": f"{self.study.direction} {metric}", "workers": self.params.sweep_workers, "searched": searched}
         what = {"room": self.params.room, "method": self.params.method, "name": self.run.folder.name}
         self.run.emit(Started(step=step, total_steps=total, facts=facts, metric=metric, curve="best", **what))
 
@@ -41,38 +41,33 @@ class News:
         told = {"given": trial.given, "place": self._place(trial), "seconds": trial.seconds}
         self.run.emit(Tried(trial=trial.number, state="running", value=value, **told))
 
-    def ended(self, trial: Trial, state: str, value: float | None, cause: str, metric: str) -> Tried:
+    def ended(self, trial: Trial, metric: str, state: str, value: float | None, why: str) -> Tried:
         """A trial of this machine has ended."""
-        self.told.add(trial.number)
         facts = {"given": trial.given, "place": self._place(trial), "seconds": trial.seconds}
-        step = len(self.told)
-        tried = Tried(step=step, trial=trial.number, state=state, value=value, cause=cause, **facts)
-        self.run.emit(tried)
-        if state == "complete" and value is not None:
-            self.run.emit(Evaluated(step=step, values={metric: value, "trial": trial.number}))
-        self._best()
-        return tried
+        return self._ended(metric, trial=trial.number, state=state, value=value, cause=why, **facts)
 
-    def ended_elsewhere(self) -> None:
+    def ended_elsewhere(self, metric: str) -> None:
         """Trials that ended on other machines, or before their end could be told here."""
         for trial in self.study.trials():
-            if trial.number in self.told or not trial.state.is_finished():
-                continue
-            self.told.add(trial.number)
-            value = trial.value if trial.state.name == "COMPLETE" else None
-            facts: Mapping[str, Any] = trial.user_attrs
-            what = {"given": trial.params, "cause": str(facts.get("cause", "")), "place": str(facts.get("owner", ""))}
-            self.run.emit(
-                Tried(step=len(self.told), trial=trial.number, state=FINAL[trial.state.name], value=value, **what)
-            )
-            self._best()
+            if trial.number not in self.told and trial.state.is_finished():
+                value = trial.value if trial.state.name == "COMPLETE" else None
+                what = {"given": trial.params, "cause": cause(trial), "place": str(trial.user_attrs.get("owner", ""))}
+                self._ended(metric, trial=trial.number, state=FINAL[trial.state.name], value=value, **what)
 
-    def _best(self) -> None:
+    def _ended(self, metric: str, **facts: Any) -> Tried:
+        self.told.add(facts["trial"])
+        step = len(self.told)
+        tried = Tried(step=step, **facts)
+        # its value goes first: where this process dies in between, both are told again, and stand there once
+        if tried.state == "complete" and tried.value is not None:
+            self.run.emit(Evaluated(step=step, values={metric: tried.value, "trial": tried.trial}))
+        self.run.emit(tried)
         best = self.study.best()
         values = {} if best is None else {"best": best.value}
         values |= {f"importance {name}": share for name, share in self.study.importance().items()}
         if values:
-            self.run.emit(Logged(step=len(self.told), values=values))
+            self.run.emit(Logged(step=step, values=values))
+        return tried
 
     def _place(self, trial: Trial) -> str:
         return trial.folder.path.relative_to(self.run.folder.path).as_posix()

@@ -20,7 +20,7 @@ from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.record import lower_is_better
 from nbtrain.sweep import space
-from nbtrain.sweep.study import Study, check_url
+from nbtrain.sweep.study import Study, cause, check_url
 
 _BOOK, _FILE = "study.db", "sweep.json"
 _NOT_OF_A_TRIAL = {*Sweep.model_fields, *Hub.model_fields, "project_name", "max_minutes"}
@@ -110,7 +110,8 @@ def table(study: Study) -> list[dict[str, Any]]:
             "state": trial.state.name.lower(),
             "value": trial.value if trial.state.name == "COMPLETE" else None,
             **trial.params,
-            **{name: trial.user_attrs[name] for name in ("cause", "run") if name in trial.user_attrs},
+            "cause": cause(trial),
+            "run": trial.user_attrs.get("run", ""),
         }
         for trial in study.trials()
     ]
@@ -118,7 +119,7 @@ def table(study: Study) -> list[dict[str, Any]]:
 
 def all_failed(study: Study) -> TrainingError:
     """The error of a sweep without a result: the causes, the most frequent first."""
-    causes = [str(trial.user_attrs.get("cause", "")) for trial in study.trials()]
+    causes = [cause(trial) for trial in study.trials()]
     first = max(causes, key=causes.count, default="")
     what = f"none of the {len(causes)} trials came to a value"
     return TrainingError(

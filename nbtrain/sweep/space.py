@@ -128,7 +128,8 @@ def _named(params: Params, given: str) -> str:
     try:
         name = params.field_name(NAMES.get(given, given))
     except ParamError as error:
-        raise ParamError(f"--sweep-params: {error.what}", fix=error.fix) from None
+        hint = "" if "Did you mean" in error.what else nearest(given, NAMES)
+        raise ParamError(f"--sweep-params: {error.what}{hint}", fix=error.fix) from None
     item = options[name]
     if name in _FIXED or item.secret or item.refused:
         raise ParamError(f"--sweep-params: {name} cannot be searched", fix=f"set it for all trials with {item.flag}")

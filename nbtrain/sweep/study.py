@@ -134,18 +134,23 @@ class Study:
         """
         import optuna
 
-        self._storage.set_trial_intermediate_value(self._id(number), step, value)
+        try:
+            self._storage.set_trial_intermediate_value(self._id(number), step, value)
+        except optuna.exceptions.UpdateFinishedTrialError:  # it was given up as lost meanwhile
+            return True
         if self._halving:
             return bool(optuna.trial.Trial(self._study, self._id(number)).should_prune())
         return bool(self._pruner.prune(self._view(number), self.trials()[number]))
 
-    def tell(self, number: int, state: str, value: float | None = None) -> bool:
-        """Enter how a trial ended: complete, pruned or failed. False where that was entered already."""
+    def tell(self, number: int, state: str, value: float | None = None, cause: str = "") -> bool:
+        """Enter how a trial ended: complete, pruned or failed, and why. False where that was entered already."""
         import optuna
 
         final = next(name for name, word in FINAL.items() if word == state)
         values = None if value is None or state != "complete" else [value]
         try:
+            if cause:
+                self.note(number, cause=cause)
             return bool(self._storage.set_trial_state_values(self._id(number), optuna.trial.TrialState[final], values))
         except optuna.exceptions.UpdateFinishedTrialError:
             return False
@@ -205,6 +210,12 @@ class Study:
 
     def _id(self, number: int) -> int:
         return int(self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+
+
+def cause(trial: Any) -> str:
+    """Why a trial failed or was pruned, '' where it did neither."""
+    lost = "no sign of life from the machine that had it" if trial.state.name == "FAIL" else ""
+    return str(trial.user_attrs.get("cause", lost))
 
 
 def storage(url: str) -> Any:
@@ -295,7 +306,6 @@ def _enter_anew(study: Any, trial: Any) -> None:
     import optuna
 
     tries = trial.user_attrs.get("tries", 0) + 1
-    study._storage.set_trial_user_attr(trial._trial_id, "cause", "no sign of life from the machine that had it")
     if tries > _RETRIES:
         return
     study.add_trial(

@@ -44,6 +44,7 @@ class TabularParams(Basic, Data, Base):
         "family of models; auto: compares the families and ends with the best, or a mixture; tiny: a small tree",
         group="Basic",
         essential=True,
+        searched=("xgboost", "lightgbm", "catboost", "random_forest", "extra_trees"),
     )
     task: Literal["classification", "regression"] = option(
         "classification", "predict classes (several targets: labels), or numbers", group="Basic", essential=True
