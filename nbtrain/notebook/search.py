@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _LINES = 60  # trials that are drawn across the axes, the best ones; more would 
 _POINTS = 120  # trials of the first drawing, the last ones
 _AXES = 7
 _BAR, _ROW = 360, 18
+_NEAR = 4  # pixels
 _WIDE = 20.0  # of what is above zero and spans more than this, the size matters, not the difference
 _SVG = (
     '<svg role="img" class="$kind" viewBox="0 0 $width $height" width="$width" font-size="11" fill="none" '
@@ -65,7 +67,9 @@ def _course(record: Record, done: Sequence[Tried], sentence: str) -> Markup:
 def _stairs(best: Sequence[tuple[int, float]], frame: Frame) -> Markup:
     if not best:
         return Markup()
-    places = [frame.place(point) for point in best]
+    # a corner where the value changes, and one every few pixels at most: a long sweep is no longer to draw
+    corners = [point for before, point in itertools.pairwise([(0, math.nan), *best]) if point[1] != before[1]]
+    places = list({round(x / _NEAR): (x, y) for x, y in map(frame.place, corners)}.values())
     path = f"M{short(places[0][0])},{short(places[0][1])}" + "".join(f"H{short(x)}V{short(y)}" for x, y in places[1:])
     path += f"H{short(_RIGHT)}"
     return fill('<path class="best" d="$path" stroke="$colour" stroke-width="2"/>', path=path, colour=_TRAIN)

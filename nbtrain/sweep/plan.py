@@ -19,7 +19,7 @@ from nbtrain.params.sweep import Sweep
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.record import lower_is_better
-from nbtrain.sweep import space
+from nbtrain.sweep import space, wandb
 from nbtrain.sweep.study import Study, cause, check_url
 
 _BOOK, _FILE = "study.db", "sweep.json"
@@ -34,6 +34,8 @@ def check(params: Any) -> None:
         ParamError: in words of --sweep-..., as the user typed them.
     """
     space.dials(params)
+    if params.sweep_backend == "wandb":
+        wandb.check()
     if params.sweep_storage:
         check_url(params.sweep_storage)
     if getattr(params, "eval_strategy", "") == "no":

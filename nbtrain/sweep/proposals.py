@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from nbtrain.runs.folder import RunFolder
 from nbtrain.sweep.study import Study
+from nbtrain.sweep.wandb import Wandb
 
 
 class Proposals(Protocol):
@@ -42,4 +43,4 @@ class Own:
 
 def of(params: Any, folder: RunFolder, study: Study) -> Proposals:
     """As --sweep-backend says."""
-    return Own()
+    return Wandb(params, folder, study) if params.sweep_backend == "wandb" else Own()
