@@ -18,8 +18,8 @@ from nbtrain.runs.record import Record
 _LEFT, _RIGHT = 54, 696
 _TOP, _HEIGHT = 26, 130
 _AXES_TOP, _AXES_HEIGHT = 24, 150
-_LINES = 60  # trials that are drawn across the axes, the best ones; more would be a carpet
-_POINTS = 120  # trials of the first drawing, the last ones
+_LINES = 40  # trials that are drawn across the axes, the best ones; more would be a carpet
+_POINTS = 60  # trials of the first drawing, the last ones
 _AXES = 7
 _BAR, _ROW = 360, 18
 _NEAR = 4  # pixels

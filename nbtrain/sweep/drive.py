@@ -17,7 +17,8 @@ from nbtrain.sweep import plan, proposals
 from nbtrain.sweep.after import Scripts
 from nbtrain.sweep.news import News
 from nbtrain.sweep.seats import Seats
-from nbtrain.sweep.study import BEAT_SECONDS, FINAL
+from nbtrain.sweep.storage import BEAT_SECONDS
+from nbtrain.sweep.study import FINAL
 from nbtrain.sweep.trial import Trial, spare
 
 _LOOK_SECONDS = 0.1

@@ -11,7 +11,7 @@ from nbtrain import __version__, trainers
 from nbtrain.errors import DataError, ParamError, RunError
 from nbtrain.params import Params
 from nbtrain.params.tokens import take
-from nbtrain.sweep.study import check_url, known, shown
+from nbtrain.sweep.storage import check_url, known, shown
 
 USAGE = "URL [--study NAME] [--workers N] [--data-path PATH] [--project-name NAME]"
 _VALUED = ("--study", "--workers", "--data-path", "--project-name")

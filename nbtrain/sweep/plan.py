@@ -20,7 +20,8 @@ from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.record import lower_is_better
 from nbtrain.sweep import space, wandb
-from nbtrain.sweep.study import Study, cause, check_url
+from nbtrain.sweep.storage import check_url
+from nbtrain.sweep.study import Study, cause
 
 _BOOK, _FILE = "study.db", "sweep.json"
 _NOT_OF_A_TRIAL = {*Sweep.model_fields, *Hub.model_fields, "project_name", "max_minutes"}

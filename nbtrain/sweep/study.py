@@ -7,24 +7,18 @@ whose workers were killed tries what an undisturbed one tries.
 
 from __future__ import annotations
 
-import os
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nbtrain.errors import MissingExtra, ParamError, RunError, nearest
 from nbtrain.sweep.space import Dial
+from nbtrain.sweep.storage import quiet, storage
 
-BEAT_SECONDS, _GRACE_SECONDS = 20, 90  # a machine that is silent for so long is gone
-_RETRIES = 2  # of a trial whose machine is gone
 _STARTUP = 5  # trials at random before the sampler learns from them
 _ENTERING_SECONDS = 10.0
-_ATTEMPTS, _PAUSE = 5, 0.5  # at making the tables of a new database, where others make them at the same time
+_PAUSE = 0.5
 FINAL = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 """Optuna's final states, in our words."""
-PASSWORD = "NBTRAIN_SWEEP_PASSWORD"
 
 
 class Study:
@@ -53,7 +47,7 @@ class Study:
 
         settings = {"study_name": self.name, "storage": self._storage, "pruner": self._pruner}
         patience = 0.0
-        with _quiet():
+        with quiet():
             try:
                 self._study = optuna.create_study(direction=direction, **settings)
             except optuna.exceptions.DuplicatedStudyError:
@@ -91,9 +85,12 @@ class Study:
 
     def take(self, number: int, owner: str) -> bool:
         """Take a waiting trial; False where another was quicker."""
-        from optuna.trial import TrialState
+        import optuna
 
-        if not self._storage.set_trial_state_values(self._id(number), TrialState.RUNNING):
+        try:
+            if not self._storage.set_trial_state_values(self._id(number), optuna.trial.TrialState.RUNNING):
+                return False
+        except optuna.exceptions.UpdateFinishedTrialError:  # and through with it already
             return False
         self.beat([number])
         self.note(number, owner=owner)
@@ -116,7 +113,7 @@ class Study:
                 view.enqueue_trial({dial.name: start[dial.name] for dial in self.dials if dial.holds(start[dial.name])})
             drawn = view.ask()
             fixed = {dial.name: dial.suggest(drawn) for dial in self.dials}
-        with _quiet():
+        with quiet():
             self._study.sampler = optuna.samplers.PartialFixedSampler(fixed, optuna.samplers.RandomSampler(self.seed))
             trial = optuna.trial.Trial(self._study, self._id(number))
             return {dial.name: dial.suggest(trial) for dial in self.dials}
@@ -164,7 +161,7 @@ class Study:
         """Have the trials of machines that are gone fail, and enter them anew."""
         import optuna
 
-        with _quiet():
+        with quiet():
             optuna.storages.fail_stale_trials(self._study)
 
     def ready(self, number: int, own: Sequence[int]) -> bool:
@@ -192,7 +189,7 @@ class Study:
         done = [trial for trial in self.trials() if trial.state.name == "COMPLETE"]
         if len(done) < _STARTUP or len({trial.value for trial in done}) < 2:
             return {}
-        with _quiet():
+        with quiet():
             try:
                 return dict(optuna.importance.get_param_importances(self._study))
             except (RuntimeError, ValueError):  # all trials tried the same
@@ -202,7 +199,7 @@ class Study:
         """What trial `number` may know: a study of the trials that were over before it."""
         import optuna
 
-        with _quiet():
+        with quiet():
             view = optuna.create_study(direction=self.direction)
             known = [trial for trial in self.trials() if trial.number <= number - self.lag]
             view.add_trials([trial for trial in known if trial.state.is_finished()])
@@ -218,110 +215,9 @@ def cause(trial: Any) -> str:
     return str(trial.user_attrs.get("cause", lost))
 
 
-def storage(url: str) -> Any:
-    """The database at `url`, its tables made where they are missing.
-
-    Raises:
-        MissingExtra: Optuna is not installed. ParamError: the URL has a password. RunError: it cannot be opened.
-    """
-    try:
-        import optuna
-        from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-    except ImportError as error:
-        fix = 'pip install "nbtrain[sweep]"'
-        raise MissingExtra(f"A sweep needs {error.name}, which is not installed", fix=fix) from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    failed = f"the storage of the sweep cannot be opened: {shown(url)}"
-    for attempt in range(_ATTEMPTS):
-        try:
-            with _quiet():
-                return optuna.storages.RDBStorage(
-                    _with_password(url),
-                    heartbeat_interval=BEAT_SECONDS,
-                    grace_period=_GRACE_SECONDS,
-                    heartbeat_stale_trial_callback=_enter_anew,
-                )
-        except (ArgumentError, ImportError) as error:
-            raise RunError(failed, why=str(error), fix="an SQLAlchemy URL, as sqlite:////shared/sweep.db") from None
-        except SQLAlchemyError as error:
-            why = str(error).split("\n")[0]
-        time.sleep(_PAUSE * attempt)
-    raise RunError(failed, why=why, fix="look whether the database is there and takes connections")
-
-
-def known(url: str, name: str | None) -> tuple[str, dict[str, Any]]:
-    """The sweep that is meant, and what was said when it was made.
-
-    Args:
-        name: of the sweep; None where the storage has one only.
-
-    Raises:
-        ParamError: there is none of this name, or there are several.
-    """
-    book = storage(url)
-    there = [each.study_name for each in book.get_all_studies()]
-    if name is None and len(there) != 1:
-        what = f"{shown(url)} holds {len(there)} sweeps" if there else f"{shown(url)} holds no sweep"
-        raise ParamError(what, fix=f"name one with --study: {', '.join(there[-8:])}" if there else "look at the URL")
-    wanted = there[0] if name is None else name
-    if wanted not in there:
-        raise ParamError(f"{shown(url)} has no sweep {wanted!r}.{nearest(wanted, there)}")
-    return wanted, dict(book.get_study_user_attrs(book.get_study_id_from_name(wanted)))
-
-
-def shown(url: str) -> str:
-    """The URL without what stands for a password."""
-    before, at, after = url.rpartition("@")
-    head, colon, _ = before.rpartition(":")
-    return f"{head}:***@{after}" if at and colon and "//" in head and not head.endswith("//") else url
-
-
-def check_url(url: str) -> None:
-    """Raise ParamError where the URL holds a password: it is written into files."""
-    if shown(url) != url:
-        fix = f"leave it out, and set {PASSWORD} in the environment of each machine"
-        raise ParamError("--sweep-storage has a password in it, which would stand in files", where=shown(url), fix=fix)
-
-
-def _with_password(url: str) -> Any:
-    password = os.environ.get(PASSWORD)
-    if not password:
-        return url
-    from sqlalchemy.engine import make_url
-
-    made = make_url(url)
-    return made.set(password=password).render_as_string(hide_password=False) if made.username else url
-
-
 def _pruner(name: str) -> Any:
     import optuna
 
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=_STARTUP - 1, n_warmup_steps=0)
     return optuna.pruners.SuccessiveHalvingPruner(1, 3) if name == "halving" else optuna.pruners.NopPruner()
-
-
-def _enter_anew(study: Any, trial: Any) -> None:
-    """A trial whose machine is gone waits again, with the values that it had, but for nobody."""
-    import optuna
-
-    tries = trial.user_attrs.get("tries", 0) + 1
-    if tries > _RETRIES:
-        return
-    study.add_trial(
-        optuna.create_trial(
-            state=optuna.trial.TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs={"tries": tries, "again": trial.number},
-        )
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    import optuna
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield

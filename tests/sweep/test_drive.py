@@ -113,6 +113,11 @@ def test_a_metric_of_which_more_is_better_is_maximised(searched, trials, tmp_pat
     assert run.record.facts()["goal"] == "maximize accuracy"
 
 
+def test_the_user_says_which_values_are_better(searched, trials, tmp_path):
+    run = searched(tmp_path / "worst", sweep_direction="maximize", sweep_n_trials=3)
+    assert run.record.end.values["loss"] == max(each["value"] for each in trials(run))
+
+
 def test_a_room_without_a_loss_is_compared_by_its_own_metric(searched, trials, tmp_path):
     run = searched(tmp_path / "own", own="rmse", sweep_n_trials=3)
     assert run.record.end.values["rmse"] == min(each["value"] for each in trials(run)) == run.best[1]

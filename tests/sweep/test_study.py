@@ -7,9 +7,10 @@ import threading
 import pytest
 
 from nbtrain.errors import ParamError, RunError
-from nbtrain.sweep import study as books
+from nbtrain.sweep import storage as storages
 from nbtrain.sweep.space import Dial
-from nbtrain.sweep.study import Study, check_url, known, shown
+from nbtrain.sweep.storage import check_url, known, shown
+from nbtrain.sweep.study import Study, cause
 
 DIALS = [Dial("lr", low=1e-5, high=1e-1, log=True), Dial("size", values=(2, 4, 8)), Dial("on", values=(True, None))]
 
@@ -132,8 +133,8 @@ def test_importance_knows_what_the_measure_comes_from():
 
 
 def test_a_trial_of_a_machine_that_is_gone_fails_and_waits_again_with_its_values(tmp_path, monkeypatch):
-    monkeypatch.setattr(books, "_GRACE_SECONDS", 1)
-    monkeypatch.setattr(books, "BEAT_SECONDS", 1)
+    monkeypatch.setattr(storages, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(storages, "BEAT_SECONDS", 1)
     made = book(tmp_path, trials=2)
     for number in range(2):
         made.take(number, "gone")
@@ -143,7 +144,7 @@ def test_a_trial_of_a_machine_that_is_gone_fails_and_waits_again_with_its_values
     made.free_stale()
     first, second, again = made.trials()
     assert (first.state.name, second.state.name, again.state.name) == ("FAIL", "RUNNING", "WAITING")
-    assert "no sign of life" in books.cause(first) and "owner" not in again.user_attrs
+    assert "no sign of life" in cause(first) and "owner" not in again.user_attrs
     made.take(2, "me")
     assert made.draw(2, {"lr": 0.01, "size": 8, "on": None}) == first.params
 
@@ -164,16 +165,16 @@ def test_a_password_is_kept_out_of_files_and_comes_from_the_environment(monkeypa
     assert shown(secret) == "postgresql://ann:***@host:5432/db"
     with pytest.raises(ParamError, match="password") as caught:
         check_url(secret)
-    assert "s3cret" not in str(caught.value) and books.PASSWORD in caught.value.fix
-    for fine in ("postgresql://ann@host/db", "sqlite:////home/ann@work/a.db", "sqlite:///a.db"):
+    assert "s3cret" not in str(caught.value) and storages.PASSWORD in caught.value.fix
+    for fine in ("postgresql://ann@host/db", "sqlite:////data/ann@work/a.db", "sqlite:///a.db"):
         check_url(fine)
-    monkeypatch.setenv(books.PASSWORD, "s3cret")
-    assert books._with_password("postgresql://ann@host/db") == "postgresql://ann:s3cret@host/db"
-    assert books._with_password("sqlite:///a.db") == "sqlite:///a.db"
+    monkeypatch.setenv(storages.PASSWORD, "s3cret")
+    assert storages._with_password("postgresql://ann@host/db") == "postgresql://ann:s3cret@host/db"
+    assert storages._with_password("sqlite:///a.db") == "sqlite:///a.db"
 
 
 def test_a_storage_that_cannot_be_opened_is_told_in_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(books, "_PAUSE", 0)
+    monkeypatch.setattr(storages, "_PAUSE", 0)
     for url in (f"sqlite:///{tmp_path}/missing/study.db", "no-url", "marsdb://host/x"):
         with pytest.raises(RunError, match="storage of the sweep cannot be opened"):
-            books.storage(url)
+            storages.storage(url)
