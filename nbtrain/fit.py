@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, hub, redact, trainers
+from nbtrain import events, hub, measuring, redact, trainers
 from nbtrain.errors import NbtrainError, RunError, TrainingError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, process, status
@@ -135,7 +135,9 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
-    return train(params, active)
+    measuring.check(params)
+    values = train(params, active)
+    return {**values, **measuring.at_end(params, active, values)}
 
 
 def _upload(params: Any, active: ActiveRun) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, fit, sweep, trainers
+from nbtrain import events, fit, measuring, sweep, trainers
 from nbtrain.errors import NbtrainError, RunError, WorkerDied, from_record
 from nbtrain.params import Params
+from nbtrain.params.measures import names_of
 from nbtrain.runs import control, folder, launch, status
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Tail
@@ -184,15 +185,25 @@ class Run:
         found = room.predict(params, self.model, self.tokenizer, rows if many else [rows], **settings)
         return list(found) if many else list(found)[0]
 
-    def evaluate(self, data: Any = None) -> dict[str, float]:
+    def evaluate(
+        self, data: Any = None, metrics: str | Sequence[str | measuring.Function] | None = None
+    ) -> dict[str, float]:
         """The saved model, measured: on its held-out rows, or on `data`: whatever `data_path` takes.
 
         A method that measures while it trains only gives the last values of its held-out rows.
 
+        Args:
+            metrics: names, as --eval-metrics has them, and functions (predictions, references) to a number or numbers
+                by name; None: what the room measures.
+
         Raises:
-            RunError: there is no model, or the method does not measure other data.
+            RunError: there is no model, or the method does not measure other data. ParamError: a metric does not fit.
         """
         params = self._trained_by
+        if metrics is not None:
+            end = self.record.end
+            values = end.values if isinstance(end, events.Finished) else self.metrics
+            return measuring.measure(params, Path(os.fspath(self)), data, names_of(metrics), values=values)
         place, measure = os.fspath(self), getattr(trainers.load(params.room), "evaluate", None)
         found = measure(params, place, data) if measure else None
         if found is None and data is not None:

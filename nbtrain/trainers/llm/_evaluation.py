@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbtrain.errors import RunError
+from nbtrain.data import chat
+from nbtrain.errors import DataError, RunError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal
+from nbtrain.trainers import _examples
 from nbtrain.trainers._samples import undisturbed
 from nbtrain.trainers.llm import _flat, _language, _measure
 from nbtrain.trainers.llm._language import Prepare
@@ -45,3 +49,30 @@ def evaluate(params: Any, path: str, data: Any, prepare: Prepare) -> dict[str, f
         with undisturbed(model):
             batches = _measure.batches(rows, params.eval_batch_size, collate)
             return _measure.measured(params, model, partial(_measure.loss, model), batches)
+
+
+def examples(params: Any, data: Any, cache: Path, predict: Callable[..., list[Any]]) -> Examples:
+    """What is asked of a model that was trained on chats: each up to its first answer.
+
+    Args:
+        predict: the room's.
+
+    Raises:
+        DataError: the rows are plain text, which holds no questions.
+    """
+    rows, form = _examples.judged(params.but(**_PLAIN), data, cache, partial(_language.text_or_chat, params))
+    if form.name == "text" or params.method != "sft":
+        what = "plain text has no question and no answer to compare with what the model writes"
+        raise DataError(what, fix="--eval-metrics perplexity; or sft on rows with questions and answers")
+    chats = [chat.messages(row, form) for row in rows]
+    places = [next(at for at, turn in enumerate(each) if turn["role"] == "assistant") for each in chats]
+    answers = [str(each[at]["content"]) for each, at in zip(chats, places, strict=True)]
+
+    def ask(model: Any, tokenizer: Any, some: Sequence[Any]) -> list[str]:
+        # the likeliest answer, as long as the longest that is right
+        longest = len(tokenizer(max(answers, key=len)).input_ids) + 8
+        how = {"temperature": 0.0, "max_new_tokens": longest}
+        return [text.strip() for text in predict(params, model, tokenizer, some, **how)]
+
+    asked = [each[:at] for each, at in zip(chats, places, strict=True)]
+    return Examples("texts", asked, [[answer] for answer in answers], ask)
