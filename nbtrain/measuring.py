@@ -183,4 +183,6 @@ def _keep(place: Path, rows: Examples, said: Sequence[Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):  # a picture
+        return f"{len(value):,} bytes"
     return value.tolist() if hasattr(value, "tolist") else vars(value) if hasattr(value, "__dict__") else str(value)
