@@ -146,13 +146,15 @@ def _said(params: Any, room: ModuleType, path: Path, rows: Examples) -> list[Any
 
 
 def _bertscore(params: Any, rows: Examples, said: Sequence[Any]) -> dict[str, float]:
+    import torch
     from transformers import AutoModel, AutoTokenizer
 
     tiny = getattr(params, "model", "") == "tiny"
     name = params.eval_bertscore_model or (str(_TINY_ENCODER) if tiny else bertscore.USUAL)
     place = str(_TINY_ENCODER) if name == "tiny" else load.resolve(name)
     try:
-        encoder, tokenizer = AutoModel.from_pretrained(place).eval(), AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        encoder = AutoModel.from_pretrained(place, dtype=torch.float32).eval()
     except (OSError, ValueError) as error:
         why = str(error).split("\n")[0]
         fix = "name an encoder that is here: --eval-bertscore-model"

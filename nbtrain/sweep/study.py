@@ -15,8 +15,10 @@ from nbtrain.sweep.space import Dial
 from nbtrain.sweep.storage import quiet, storage
 
 _STARTUP = 5  # trials at random before the sampler learns from them
+_TELLING = 8  # complete trials before it is said which parameters matter
 _ENTERING_SECONDS = 10.0
 _PAUSE = 0.5
+_DRAWS, _FAR = 8, 1_000_003  # times that values are drawn for one trial, and how far their seeds are apart
 FINAL = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 """Optuna's final states, in our words."""
 
@@ -105,18 +107,27 @@ class Study:
         """
         import optuna
 
-        fixed = dict(proposed or {})
-        if not fixed:
-            view = self._view(number)
-            view.sampler = optuna.samplers.TPESampler(seed=(self.seed + number) % 2**32, n_startup_trials=_STARTUP)
-            if number == 0:
-                view.enqueue_trial({dial.name: start[dial.name] for dial in self.dials if dial.holds(start[dial.name])})
-            drawn = view.ask()
-            fixed = {dial.name: dial.suggest(drawn) for dial in self.dials}
+        fixed = dict(proposed or self._drawn(number, start))
         with quiet():
             self._study.sampler = optuna.samplers.PartialFixedSampler(fixed, optuna.samplers.RandomSampler(self.seed))
             trial = optuna.trial.Trial(self._study, self._id(number))
             return {dial.name: dial.suggest(trial) for dial in self.dials}
+
+    def _drawn(self, number: int, start: Mapping[str, Any]) -> dict[str, Any]:
+        """What the sampler thinks of for a trial; what an earlier one tried already is drawn again, a few times."""
+        import optuna
+
+        tried = [trial.params for trial in self.trials()[:number]]
+        for attempt in range(_DRAWS):
+            view, seed = self._view(number), (self.seed + number + attempt * _FAR) % 2**32
+            view.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
+            if number == 0:
+                view.enqueue_trial({dial.name: start[dial.name] for dial in self.dials if dial.holds(start[dial.name])})
+            trial = view.ask()
+            found = {dial.name: dial.suggest(trial) for dial in self.dials}
+            if found not in tried:
+                break
+        return found
 
     def note(self, number: int, **facts: Any) -> None:
         """Write facts of a trial down: who has it, in which folder, why it failed."""
@@ -187,7 +198,7 @@ class Study:
         import optuna
 
         done = [trial for trial in self.trials() if trial.state.name == "COMPLETE"]
-        if len(done) < _STARTUP or len({trial.value for trial in done}) < 2:
+        if len(done) < _TELLING or len({trial.value for trial in done}) < 2:
             return {}
         with quiet():
             try:

@@ -74,6 +74,17 @@ def test_the_first_trial_tries_the_values_that_stand_there_as_far_as_they_are_in
     assert made.draw(0, {"lr": 0.5, "size": 8, "on": True}) == given  # asked again, the same
 
 
+def test_what_was_tried_is_not_tried_again_while_there_is_something_else():
+    made = Study("sqlite:///:memory:", "s", [Dial("size", values=(1, 2, 3, 4))], seed=3, lag=1, pruner="none")
+    made.open(trials=5, direction="minimize", about={})
+    tried = []
+    for number in range(5):
+        made.take(number, "me")
+        tried.append(made.draw(number, {"size": 2})["size"])
+        made.tell(number, "complete", 1.0)
+    assert tried[0] == 2 and sorted(tried[:4]) == [1, 2, 3, 4]
+
+
 def test_what_a_trial_tries_depends_on_the_seed_and_not_on_who_was_quicker():
     tried = []
     for order, seed in ((lambda numbers: numbers, 7), (reversed, 7), (reversed, 8)):
