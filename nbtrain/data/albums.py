@@ -67,10 +67,10 @@ def written(rows: Rows, cache: Path, key: str) -> Dataset | None:
 
 
 def shown(folder: Path) -> Iterator[Path]:
-    """The files below a folder, sorted; nothing hidden, nothing that a Mac left in an archive, no links."""
+    """The files below a folder, sorted; nothing hidden, nothing that a Mac left in an archive."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file() and not path.is_symlink():
+        if not hidden and path.is_file():
             yield path
 
 

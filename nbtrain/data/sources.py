@@ -91,8 +91,8 @@ def _file(path: Path, source: str) -> Found:
 def _folder(folder: Path, source: str) -> Found:
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         return _saved(folder, source)
-    # a link in a folder of others may lead anywhere
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    # links to files count: a snapshot in the hub's cache is a folder of them (archives may hold none)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     shown = [path for path in files if not any(_is_hidden(part) for part in path.relative_to(folder).parts)]
     return Found(by_split(_readable(shown, source), folder), source)
 

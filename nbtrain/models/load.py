@@ -9,7 +9,7 @@ from nbtrain.models import unsloth
 from nbtrain.models.adapters import QUANTISED, quantisation, with_adapter
 from nbtrain.models.device import Device, Precision, device, precision
 from nbtrain.models.headed import headed_model, saved_headed
-from nbtrain.models.pretrained import TINY, adapter_base, open_tokenizer, open_whole, resolve, size
+from nbtrain.models.pretrained import TINY, adapter_base, open_config, open_tokenizer, open_whole, resolve, size
 from nbtrain.models.saved import save, saved_model, saved_tokenizer, verify
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "device",
     "frozen_model",
     "headed_model",
+    "open_config",
     "parameter_counts",
     "precision",
     "resolve",

@@ -70,7 +70,7 @@ def open_base(
     from transformers import AutoModelForCausalLM
 
     hub = {"token": token, "trust_remote_code": trust_remote_code}
-    config = _config(place, **hub)
+    config = _causal_config(place, **hub)
     with faults.in_words(place, "model"):
         # pickled weights can run code while they are read; safetensors cannot
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -99,7 +99,7 @@ def size(place: str, *, token: str | None = None, trust_remote_code: bool = Fals
     import torch
     from transformers import AutoModelForCausalLM
 
-    config = _config(adapter_base(place, token=token) or place, token=token, trust_remote_code=trust_remote_code)
+    config = _causal_config(place, token=token, trust_remote_code=trust_remote_code)
     if getattr(config, "auto_map", None):
         return 0, 0
     with torch.device("meta"):
@@ -107,10 +107,21 @@ def size(place: str, *, token: str | None = None, trust_remote_code: bool = Fals
     return count, count * (config.dtype or torch.float32).itemsize
 
 
-def _config(place: str, **hub: Any) -> Any:
+def open_config(place: str, *, token: str | None = None, trust_remote_code: bool = False) -> Any:
+    """The configuration of the model in `place`: an adapter's is that of its base, unless it brought its own.
+
+    Raises:
+        ModelError: there is none, or it would run code of its own.
+    """
     from transformers import AutoConfig
 
+    own = (Path(place) / "config.json").exists()
+    model = place if own else adapter_base(place, token=token) or place
     with faults.in_words(place, "model"):
-        config = AutoConfig.from_pretrained(place, **hub)
+        return AutoConfig.from_pretrained(model, token=token, trust_remote_code=trust_remote_code)
+
+
+def _causal_config(place: str, **hub: Any) -> Any:
+    config = open_config(place, **hub)
     faults.refuse_other_kinds(config, place)
     return config

@@ -16,11 +16,16 @@ def names_of(value: Any) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-def again(block: type[BaseModel], name: str, default: Any) -> Any:
-    """The option `name` of `block`, as it is described there, with another default."""
+def again(block: type[BaseModel], name: str, default: Any = ..., *, only: tuple[str, ...] = ()) -> Any:
+    """The option `name` of `block`, as it is described there, with another default, or for some methods only."""
     found: Any = copy(block.model_fields[name])
-    found.default = default
-    found._attributes_set = {**found._attributes_set, "default": default}
+    if default is not ...:
+        found.default = default
+    if only:
+        found.json_schema_extra = {**found.json_schema_extra, "only": only}
+    found._attributes_set = {
+        **found._attributes_set, "default": found.default, "json_schema_extra": found.json_schema_extra
+    }  # fmt: skip
     return found
 
 

@@ -138,6 +138,14 @@ def test_a_folder_is_read_by_the_splits_in_its_names(names, rows, tmp_path):
     assert (len(found.train), len(found.valid)) == (10, 5)
 
 
+def test_a_folder_of_links_to_files_is_read_as_the_hub_keeps_its_snapshots(rows, tmp_path):
+    blob = _write(tmp_path / "blobs" / "3f2a", LINES)
+    snapshot = tmp_path / "snapshots" / "main"
+    snapshot.mkdir(parents=True)
+    (snapshot / "train.jsonl").symlink_to(blob)
+    assert rows(snapshot).train.num_rows == len(PAIRS)
+
+
 def test_the_test_split_serves_only_where_there_is_no_other(rows, tmp_path):
     for at, name in enumerate(["train", "test", "validation"], start=1):
         _write(tmp_path / "d" / f"{name}-00000-of-00001.jsonl", LINES * at)

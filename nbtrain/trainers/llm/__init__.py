@@ -22,6 +22,7 @@ from nbtrain.models import unsloth
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Samples
+from nbtrain.params.usual import again
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers.llm import (
     _custom,
@@ -51,6 +52,10 @@ METHODS: dict[str, ModuleType] = {
 """Each method is a module with the functions that a room has: train, check, opened, predict, usage."""
 CHATS = tuple(name for name in METHODS if name not in ("default", "generic"))
 """The methods that read chats, written by a template."""
+TEXTS = ("default", "generic", "sft")
+"""The methods that learn whole texts, not pairs or answers of their own."""
+WRITERS = tuple(name for name in METHODS if name != "reward")
+"""The methods whose model writes; that of reward only judges."""
 
 
 def _only(value: Any) -> Any:
@@ -86,13 +91,14 @@ class Language(BaseModel):
     )
     model_max_length: int = option(2048, "no row is longer, whatever else says", group="Data", unit="tokens", ge=8)
     padding: Literal["right", "left"] = option(
-        "right", "side on which shorter rows are filled, where batches are padded", group="Data"
+        "right", "side on which shorter rows are filled, where batches are padded", group="Data", only=TEXTS
     )
-    add_eos_token: bool = option(True, "end each plain text with the model's end token", group="Data")
+    add_eos_token: bool = option(True, "end each plain text with the model's end token", group="Data", only=TEXTS)
     packing: bool | None = option(
         None,
         "default: join texts into full blocks (none: yes); sft: put chats into one row, apart in attention (none: no)",
         group="Data",
+        only=TEXTS,
     )
     attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = option(
         None, "attention of padded batches; none: the model's best, and flat rows", group="Model"
@@ -108,8 +114,19 @@ class Language(BaseModel):
         return self
 
 
+class Written(BaseModel):
+    """What the samples are, where the model writes any."""
+
+    sample_prompts: str | list[str] | None = again(Samples, "sample_prompts", only=WRITERS)
+    sample_max_new_tokens: int = again(Samples, "sample_max_new_tokens", only=WRITERS)
+    sample_temperature: float = again(Samples, "sample_temperature", only=WRITERS)
+    sample_top_k: int = again(Samples, "sample_top_k", only=WRITERS)
+    sample_top_p: float = again(Samples, "sample_top_p", only=WRITERS)
+
+
 class LLMTrainingParams(
     Language,
+    Written,
     sft.SFT,
     _custom.Custom,
     _distillation.Distillation,

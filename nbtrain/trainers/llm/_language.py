@@ -117,10 +117,8 @@ def check(
 
 def longest(params: Any) -> int:
     """Tokens of the longest row: no more than any limit that was given, or than the model has places for."""
-    from transformers import AutoConfig
-
     place = load.resolve(params.model)
-    config = AutoConfig.from_pretrained(place, token=params.token, trust_remote_code=params.trust_remote_code)
+    config = load.open_config(place, token=params.token, trust_remote_code=params.trust_remote_code)
     asked = params.max_seq_length or params.block_size
     places = getattr(config.get_text_config(), "max_position_embeddings", None) or asked
     return int(min(asked, params.model_max_length, places))

@@ -63,8 +63,6 @@ class Pairs(BaseModel):
     @model_validator(mode="after")
     def _batches_of_pairs(self) -> Self:
         method = getattr(self, "trainer", "")
-        if method in PAIRS and getattr(self, "padding", "right") == "left":
-            raise ValueError(f"--padding left: {method} pads its pairs on the right. Leave --padding out")
         backend = getattr(self, "backend", "auto")
         if method in POLICIES and backend in ("hf", "native"):
             raise ValueError(f"--backend {backend}: the loss of {method} is TRL's. Leave --backend out")

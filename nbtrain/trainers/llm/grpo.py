@@ -74,8 +74,6 @@ class GRPO(BaseModel):
         backend = getattr(self, "backend", "auto")
         if backend in ("hf", "native"):
             raise ValueError(f"--backend {backend}: the loss of grpo is TRL's. Leave --backend out")
-        if getattr(self, "packing", None):
-            raise ValueError("--packing: grpo learns from each answer by itself. Leave --packing out")
         if self.use_vllm and self.vllm_mode == "server" and not self.vllm_server_url:
             raise ValueError("--vllm-mode server needs --vllm-server-url")
         return self

@@ -71,10 +71,6 @@ class PPO(BaseModel):
             raise ValueError("PPO needs --rl-reward-model-path (a trained reward model) or --rl-reward-fn")
         if getattr(self, "backend", "auto") in ("trl", "hf", "native"):
             raise ValueError(f"--backend {self.backend}: ppo has a loop of its own. Leave --backend out")  # type: ignore[attr-defined]
-        if getattr(self, "padding", "right") == "left":
-            raise ValueError("--padding left: ppo fills prompts on the left, answers on the right. Leave --padding out")
-        if getattr(self, "packing", None):
-            raise ValueError("--packing: ppo learns from each answer by itself. Leave --packing out")
         return self
 
 

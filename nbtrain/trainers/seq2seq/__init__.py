@@ -201,9 +201,7 @@ def _config(params: Any, place: str) -> Any:
     Raises:
         ModelError: it is no model that reads one text and writes another.
     """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(place, token=params.token, trust_remote_code=params.trust_remote_code)
+    config = load.open_config(place, token=params.token, trust_remote_code=params.trust_remote_code)
     if not config.is_encoder_decoder:
         made = (config.architectures or [config.model_type])[0]
         raise ModelError(

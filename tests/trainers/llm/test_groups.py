@@ -173,7 +173,6 @@ def test_too_few_prompts_for_a_step_are_told(rewarded):
     [
         ({"rl_reward_fn": None}, "GRPO needs --rl-reward-fn"),
         ({"backend": "hf"}, "the loss of grpo is TRL's"),
-        ({"packing": True}, "learns from each answer by itself"),
         ({"rl_loss_type": "ppo"}, "--rl-loss-type is one of grpo, dapo"),
         ({"rl_num_generations": 1}, "--rl-num-generations"),
         ({"use_vllm": True, "vllm_mode": "server"}, "--vllm-mode server needs --vllm-server-url"),

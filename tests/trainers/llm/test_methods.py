@@ -7,6 +7,7 @@ import pytest
 from nbtrain import trainers
 from nbtrain.errors import ParamError
 from nbtrain.models import load
+from nbtrain.params.help import help_text
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
@@ -181,3 +182,31 @@ def test_generic_is_default(run, text):
 def test_a_setting_that_predict_does_not_have_is_named():
     with pytest.raises(ParamError, match="no setting longest"):
         trainers.load("llm").predict(llm(), None, None, ["x"], longest=3)
+
+
+@pytest.mark.parametrize(
+    ("method", "unread"),
+    [
+        ("dpo", {"packing", "padding", "add_eos_token", "rl_reward_fn", "num_labels"}),
+        ("ppo", {"packing", "padding", "add_eos_token", "dpo_beta", "rl_num_generations"}),
+        ("grpo", {"packing", "padding", "add_eos_token", "rl_gae_lambda", "max_prompt_length"}),
+        ("reward", {"packing", "sample_prompts", "sample_temperature", "teacher_model", "dpo_beta"}),
+        ("default", {"chat_template", "response_only_loss", "orpo_alpha"}),
+    ],
+)
+def test_the_help_of_a_method_leaves_out_what_it_does_not_read(method, unread):
+    params_class = trainers.load("llm").Params
+    shown, options = help_text(params_class, method), params_class.options()
+    assert not [name for name in unread if options[name].flag.removeprefix("--") + " " in shown]
+    assert all(options[name].flag.removeprefix("--") in help_text(params_class) for name in unread)
+
+
+def test_training_goes_on_from_an_adapter_that_was_not_merged(run, chats, tmp_path):
+    trainers.load("llm").train(llm(trainer="sft", data_path=chats, peft=True, merge_adapter=False, max_steps=2), run)
+    assert (run.folder.model / "adapter_config.json").exists()
+    then = RunFolder(tmp_path / "then")
+    then.data.mkdir(parents=True)
+    with Journal(then.events) as journal:
+        params = llm(trainer="sft", data_path=chats, model=str(run.folder.path), max_steps=2)
+        assert trainers.load("llm").train(params, ActiveRun(then, journal))["loss"] > 0
+    assert (then.model / "model.safetensors").exists()

@@ -189,7 +189,6 @@ def test_fields_of_other_methods_are_ignored_with_a_notice(given, notice):
     [
         ({"backend": "hf"}, "the loss of dpo is TRL's"),
         ({"backend": "trl", "trainer": "reward"}, "--backend trl"),
-        ({"padding": "left"}, "--padding left"),
         ({"dpo_beta": 0}, "--dpo-beta"),
         ({"label_smoothing": 0.5}, "--label-smoothing"),
     ],

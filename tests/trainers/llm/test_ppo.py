@@ -223,8 +223,6 @@ def test_what_an_environment_says_stands_in_the_chat_as_the_template_writes_it()
     [
         ({"rl_reward_fn": None}, "PPO needs --rl-reward-model-path (a trained reward model) or --rl-reward-fn"),
         ({"backend": "trl"}, "ppo has a loop of its own"),
-        ({"padding": "left"}, "ppo fills prompts on the left"),
-        ({"packing": True}, "ppo learns from each answer by itself"),
         ({"rl_gamma": 1.5}, "--rl-gamma"),
     ],
 )
