@@ -60,7 +60,8 @@ def at_end(params: Any, run: ActiveRun, values: Mapping[str, float]) -> dict[str
         asked = [*(params.eval_metrics or ()), *([params.eval_function] if params.eval_function else ())]
         found = measure(params, run.folder.model, data, asked or None, values=values, keep=keep)
         if params.eval_benchmark:
-            found |= benchmark.measured(params.eval_benchmark, run.folder.model, params.eval_batch_size)
+            how = {"batch_size": params.eval_batch_size, "device": load.device().kind}
+            found |= benchmark.measured(params.eval_benchmark, run.folder.model, **how)
     except Exception as error:
         told = " ".join(error.lines()) if isinstance(error, NbtrainError) else f"{type(error).__name__}: {error}"
         run.warn(f"The saved model could not be measured: {told}")

@@ -24,7 +24,7 @@ def check(asked: str, room: str) -> None:
     _manager(asked)
 
 
-def measured(asked: str, model: Path, batch_size: int) -> dict[str, float]:
+def measured(asked: str, model: Path, *, batch_size: int, device: str) -> dict[str, float]:
     """The values of the tasks, each as task_metric.
 
     Args:
@@ -35,7 +35,12 @@ def measured(asked: str, model: Path, batch_size: int) -> dict[str, float]:
 
     manager, tasks = _manager(asked)
     found: Any = lm_eval.simple_evaluate(
-        model="hf", model_args={"pretrained": str(model)}, tasks=tasks, task_manager=manager, batch_size=batch_size
+        model="hf",
+        model_args={"pretrained": str(model)},
+        tasks=tasks,
+        task_manager=manager,
+        batch_size=batch_size,
+        device=device,
     )
     return {
         f"{task}_{name.partition(',')[0]}": float(value)

@@ -146,7 +146,7 @@ def attach(folder: RunFolder) -> Worker | None:
         return own
     now = status.read(folder)
     if now.state not in status.ENDED and now.pid is not None and now.pid != os.getpid():
-        return Worker(folder, now.pid)
+        return Worker(folder, now.pid, stays=True)  # it may be one that goes on to other runs
     if now.state == "failed":
         ending.fail(folder, ending.died(folder, None))  # its journal may not know yet
     return None
