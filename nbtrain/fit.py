@@ -222,7 +222,7 @@ def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float
     }
     atomic_write(run.report, json.dumps(report, indent=1, default=str))
     export.write(params, run)
-    atomic_write(run.card, card.card(params, record, run))
+    atomic_write(run.card, card.card(active.trained or params, record, run))
 
 
 def _step(run: RunFolder) -> int:

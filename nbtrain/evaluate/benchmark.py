@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
 from nbtrain.errors import MissingExtra, ParamError, nearest
+
+_ASIDE = re.compile("stderr|sample_len")  # numbers beside the values
 
 
 def check(asked: str, room: str) -> None:
@@ -46,7 +49,7 @@ def measured(asked: str, model: Path, *, batch_size: int, device: str) -> dict[s
         f"{task}_{name.partition(',')[0]}": float(value)
         for task, values in found["results"].items()
         for name, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and "stderr" not in name
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not _ASIDE.search(name)
     }
 
 

@@ -193,7 +193,7 @@ class Driver:
             raise plan.all_failed(self.study)
         place, owner = best.user_attrs.get("run", ""), best.user_attrs.get("owner", "")
         if owner.partition(":")[0] == platform.node():
-            plan.adopt(RunFolder(Path(place)), self.run.folder)
+            self.run.trained = plan.adopt(RunFolder(Path(place)), self.run.folder)
         else:
             self.run.warn(f"The best trial's model lies on {owner.partition(':')[0]}: {place}")
         return {self.metric: best.value, "trial": float(best.number), **values}

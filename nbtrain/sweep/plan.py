@@ -130,10 +130,8 @@ def all_failed(study: Study) -> TrainingError:
     )
 
 
-def adopt(best: RunFolder, sweep: RunFolder) -> None:
-    """The best trial's model becomes the sweep's, and what trains it again stands beside it."""
-    if not best.params.exists():  # it lies on another machine
-        return
+def adopt(best: RunFolder, sweep: RunFolder) -> Params:
+    """The best trial's model becomes the sweep's, and what trains it again stands beside it; its parameters."""
     params = asked(best).but(project_name=None)
     atomic_write(sweep.path / SCRIPT, export.script(params, sweep))
     atomic_write(sweep.path / CONFIG, export.yaml(params, sweep))
@@ -142,6 +140,7 @@ def adopt(best: RunFolder, sweep: RunFolder) -> None:
         shutil.copytree(best.model, draft, copy_function=_linked)
         shutil.rmtree(sweep.model, ignore_errors=True)
         os.replace(draft, sweep.model)
+    return params
 
 
 def _linked(source: str, target: str) -> str:

@@ -52,6 +52,11 @@ def test_its_script_trains_the_best_trial_again(swept):
     assert "use_sweep=True" in swept.folder.script.read_text()
 
 
+def test_its_card_tells_of_the_best_trial(swept):
+    card = swept.folder.card.read_text()
+    assert f"`{swept.best_run.params.lr}`" in card and "sweep_n_trials" not in card
+
+
 def test_what_is_tried_depends_on_the_seed(searched, trials, swept, tmp_path):
     assert trials(searched(tmp_path / "again")) == trials(swept)
     assert trials(searched(tmp_path / "other", seed=1))[1:] != trials(swept)[1:]
