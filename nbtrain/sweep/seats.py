@@ -38,7 +38,10 @@ class Seats:
 def shares(count: int) -> list[dict[str, str]]:
     """What each of so many processes may use: the cores divided, the GPUs by turns."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(cores // count, 1))}
+    # a worker is told to use all cores, and this may be one: its own number is a limit, not a wish
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    share = max(min(cores // count, int(told) if told.isdecimal() else cores), 1)
+    threads = {"OMP_NUM_THREADS": str(share)}
     gpus = devices()
     return [
         threads | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if len(gpus) > 1 else {}) for place in range(count)

@@ -1,4 +1,4 @@
-"""The lm-evaluation-harness: its tasks by name and a task of the user's own; with a stand-in, and for real where it is."""
+"""The lm-evaluation-harness: tasks by name, a task of the user's own; by a stand-in, and for real where it is."""
 
 import json
 import sys
