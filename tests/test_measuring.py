@@ -6,6 +6,7 @@ import pytest
 
 from nbtrain import fit, measuring
 from nbtrain.errors import MissingExtra, ParamError, RunError
+from nbtrain.params import words
 from nbtrain.run import Run
 from nbtrain.trainers import load
 
@@ -110,6 +111,14 @@ def test_words_of_it_without_the_switch_are_told_to_have_no_effect():
     params = load("tabular").Params(eval_metrics="rouge")
     assert params.notices == ["eval_metrics only applies with --use-enhanced-eval, will be ignored"]
     measuring.check(params)
+
+
+@pytest.mark.parametrize("line", ["--eval-metrics bleu,rouge", """--eval-metrics '["bleu", "rouge"]'"""])
+def test_metrics_are_read_from_a_line_in_both_forms_and_written_back(line):
+    room = load("llm").Params
+    params = room.read(words.read_line(words.split(f"--use-enhanced-eval {line}", {}).tokens, room))[0]
+    assert params.eval_metrics == ["bleu", "rouge"]
+    assert room.read(words.read_line(words.split(words.write_line(params), {}).tokens, room))[0] == params
 
 
 def test_metrics_in_text_that_is_no_list_are_refused():

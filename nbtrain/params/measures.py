@@ -32,7 +32,7 @@ class Measures(BaseModel):
     use_enhanced_eval: bool = option(
         False, "measure the saved model by --eval-metrics when the training is over", group="Evaluation"
     )
-    eval_metrics: Annotated[list[str] | None, BeforeValidator(names_of)] = _option(
+    eval_metrics: Annotated[str | list[str] | None, BeforeValidator(names_of)] = _option(
         None,
         "measures by name, as JSON or with commas: perplexity, bleu, rouge, bertscore, accuracy, f1, rmse, map ... or "
         "module:function; none: those that are usual for what the model says",

@@ -47,10 +47,10 @@ def check(params: Any) -> None:
 
 
 def metric(params: Any) -> str:
-    """The metric without the prefix that evaluations have elsewhere; the room's own where one was chosen there."""
-    named = str(params.sweep_metric).removeprefix("eval_")
-    own = getattr(params, "metric", None)
-    return str(own) if own and "sweep_metric" not in params.given() else named
+    """The metric without the prefix that evaluations have elsewhere; the room's, where the user chose that one only."""
+    if "metric" in params.given() and "sweep_metric" not in params.given():
+        return str(getattr(params, "metric", ""))
+    return str(params.sweep_metric).removeprefix("eval_")
 
 
 def direction(params: Any) -> str:
@@ -83,7 +83,7 @@ def study(params: Any, folder: RunFolder) -> Study:
 def shared(params: Params) -> dict[str, Any]:
     """The parameters with which another machine joins: without names and places of this one, and no secret."""
     left_out = {"project_name", "sweep_storage", "sweep_study", "sweep_workers", *Hub.model_fields}
-    given = {name: value for name, value in params.record().items() if name in params.given()}
+    given = {name: value for name, value in params.record().items() if params.provenance(name) != "default"}
     found = {name: value for name, value in given.items() if name not in left_out}
     data = found.get("data_path")
     return found | ({"data_path": os.path.abspath(data)} if isinstance(data, str) and os.path.exists(data) else {})
