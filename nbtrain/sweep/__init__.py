@@ -24,7 +24,7 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
     Raises:
         ParamError: a range, a name, a storage that cannot be.
     """
-    if params.use_sweep:  # type: ignore[attr-defined]
+    if params.use_sweep:
         from nbtrain.sweep import plan
 
         plan.check(params)

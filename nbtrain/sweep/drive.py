@@ -125,7 +125,9 @@ class Driver:
             return
         self.news.came(trial, value)
         self.proposals.report(trial.number, place, value)
-        if self.study.report(trial.number, place, value) and not trial.pruned:
+        behind = self.study.report(trial.number, place, value)
+        # at its last step there is nothing left to save
+        if behind and not trial.pruned and (found.step or 0) < (trial.record.total_steps or math.inf):
             trial.pruned = f"{self.metric} {value:.4g} at its evaluation {place} is behind that of the others"
             trial.ask_to_stop()
 

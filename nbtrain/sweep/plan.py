@@ -102,7 +102,7 @@ def trial_params(params: Params, given: Mapping[str, Any], place: Path) -> Param
     }
     sources = {name: params.provenance(name) for name in kept} | {name: "auto" for name in given}
     values = {**kept, **given, "project_name": str(place)}
-    return type(params).read(values, source=sources)[0]  # type: ignore[arg-type]
+    return type(params).read(values, source=sources)[0]
 
 
 def table(study: Study) -> list[dict[str, Any]]:

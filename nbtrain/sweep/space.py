@@ -72,7 +72,7 @@ def dials(params: Params) -> list[Dial]:
     Raises:
         ParamError: a name or a type that does not exist, a range that the field does not allow, nothing to search.
     """
-    asked = params.sweep_params  # type: ignore[attr-defined]
+    asked = params.sweep_params
     found = [_asked(params, name, said) for name, said in asked.items()] if asked else _usual(params)
     if not found:
         what = f"nobody said what a sweep of {params.room} searches, and the room has no usual ranges"

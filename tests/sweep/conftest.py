@@ -26,6 +26,7 @@ class StandinParams(Basic, Base):
     size: int = option(4, "rows", group="Training", ge=1, unit="rows", searched="log")
     way: Literal["good", "fails", "hangs", "nan"] = option("good", "what it does", group="Training")
     own: str = option("", "its own metric", group="Training")
+    evaluations: int = option(5, "of a run", group="Training", unit="evaluations", ge=1)
     pause: float = option(0.02, "between evaluations", group="Training", unit="seconds", ge=0)
 
 
@@ -34,9 +35,9 @@ Params = StandinParams
 
 def train(params, run):
     name = params.own or "loss"
-    run.emit(Started(room="standin", name=run.folder.name, total_steps=5, metric=name))
+    run.emit(Started(room="standin", name=run.folder.name, total_steps=params.evaluations, metric=name))
     worst = (math.log10(params.lr) + 2) ** 2 + params.size / 10
-    for step in range(1, 6):
+    for step in range(1, params.evaluations + 1):
         time.sleep(params.pause)
         if params.way == "fails" and step == 2:
             raise TrainingError("the numbers do not fit", fix="take others")

@@ -105,6 +105,11 @@ def test_a_trial_behind_the_others_is_pruned(searched, tmp_path):
     assert run.record.end.values["pruned"] == len(pruned)
 
 
+def test_a_trial_that_is_through_is_never_pruned(searched, tmp_path):
+    run = searched(tmp_path / "once", sweep_pruner="halving", sweep_n_trials=6, sweep_workers=1, evaluations=1)
+    assert [trial.state for trial in run.record.trials.values()] == ["complete"] * 6
+
+
 def test_a_metric_that_the_room_does_not_measure_ends_the_sweep_with_those_that_it_does(searched, tmp_path):
     run = searched(tmp_path / "wrong", sweep_metric="eval_acuracy")
     assert run.status == "failed" and isinstance(run.error, ParamError)
