@@ -26,6 +26,7 @@ _HOMES = {
     "ImageClassificationParams": "nbtrain.trainers.image_classification",
     "ImageRegressionParams": "nbtrain.trainers.image_regression",
     "ObjectDetectionParams": "nbtrain.trainers.object_detection",
+    "SentenceTransformersParams": "nbtrain.trainers.sentence_transformers",
     "TabularParams": "nbtrain.trainers.tabular",
     "load_ipython_extension": "nbtrain.notebook",
     "unload_ipython_extension": "nbtrain.notebook",

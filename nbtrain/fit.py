@@ -128,16 +128,21 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
             active.emit(events.Resumed(step=0, checkpoint="", differences=active.differences))
     else:
         atomic_write(active.folder.path / "inputs.json", json.dumps(inputs, indent=1))
-    if params.log == "tensorboard":
-        from nbtrain.sinks.tensorboard import TensorBoard
+    if params.log != "none":
+        from nbtrain.sinks.trackers import Aside
 
-        active.listen(TensorBoard(active.folder.path / "tensorboard"))
+        active.listen(Aside(params.log, active.folder, params.record(), began=_began(active.folder)))
     hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
     measuring.check(params)
     values = train(params, active)
     return {**values, **measuring.at_end(params, active, values)}
+
+
+def _began(run: RunFolder) -> float:
+    """When the run was made, on the clock: a resumed one is the same run."""
+    return run.params.stat().st_mtime
 
 
 def _upload(params: Any, active: ActiveRun) -> None:

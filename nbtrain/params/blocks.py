@@ -17,12 +17,6 @@ def _source(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _known_tracker(value: Any) -> Any:
-    if value in ("wandb", "trackio"):
-        raise ValueError(f"{value} is not in this version; take tensorboard, or read the run's events.jsonl")
-    return value
-
-
 class Hub(BaseModel):
     """Where the trained model goes, besides its folder."""
 
@@ -49,8 +43,8 @@ class Basic(Hub, Measures, Sweep, Refused):
     max_minutes: float | None = option(
         None, "stop, save and evaluate when the time is up", group="Training", unit="minutes", gt=0
     )
-    log: Annotated[Literal["none", "tensorboard"], BeforeValidator(_known_tracker)] = option(
-        "none", "write the curves for this tracker, too", group="Training"
+    log: Literal["none", "tensorboard", "wandb", "trackio", "csv"] = option(
+        "none", "write the curves for this tracker, too; csv: a table in the run folder", group="Training"
     )
 
 

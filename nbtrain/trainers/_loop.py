@@ -150,7 +150,15 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
 def _at_best(trainer: Any, news: News, run: ActiveRun) -> dict[str, float]:
     """The weights of the best evaluation again, where they are asked for; the values of what the model now is."""
     best = news.best_checkpoint()
-    if best is None or news.best.step == trainer.state.global_step or not best.is_dir():
+    if best is None or news.best.step == trainer.state.global_step:
+        return news.values
+    if not best.is_dir():
+        name = news.best.metric
+        if news.best.step == 1 and news.values.get(name) != news.best.values[name]:
+            run.warn(
+                f"No evaluation was better than the first: {name} {news.best.values[name]:.4g}, now "
+                f"{news.values[name]:.4g}. The model was better before it was trained: a lower --lr, or more rows."
+            )
         return news.values
     trainer.state.best_model_checkpoint = str(best)
     trainer._load_best_model()

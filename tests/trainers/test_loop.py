@@ -145,6 +145,13 @@ def test_training_ends_when_the_loss_no_longer_falls(trained):
     assert "early-stopping-patience" in of(run, "warned")[-1].message
 
 
+def test_a_training_that_made_the_model_worse_says_so(trained):
+    run = trained(best_model=True, lr=0.3)
+    first, last = (event.values["loss"] for event in of(run, "evaluated"))
+    told = f"No evaluation was better than the first: loss {first:.4g}, now {last:.4g}."
+    assert last > first and [event for event in of(run, "warned") if event.message.startswith(told)]
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_rows(trained, tokens, monkeypatch):
     break_loss(monkeypatch, 3, lambda loss: loss * math.nan)
     with pytest.raises(TrainingError, match="not a number at step 3") as caught:
