@@ -75,7 +75,7 @@ def test_a_run_is_measured_later_by_names_and_functions(measured, rows):
     everything = measured.evaluate(str(rows), metrics=["accuracy", count, lambda said, right: 0.5])
     assert everything["rows"] == 60 and everything["right"] / 60 == pytest.approx(everything["accuracy"])
     assert everything["lambda"] == 0.5
-    with pytest.raises(ParamError, match="bleu is for a model that writes texts; one of tabular tells classes"):
+    with pytest.raises(ParamError, match="bleu is for a model that writes texts .*; one of tabular tells classes"):
         measured.evaluate(metrics=["bleu"])
     with pytest.raises(RunError, match="the metric bad gives 'much'"):
         measured.evaluate(metrics=[bad])
@@ -97,7 +97,8 @@ def test_a_function_may_be_named_by_its_place(measured, tmp_path, monkeypatch):
         ("tabular", {"eval_metrics": "acuracy"}, "Did you mean accuracy?"),
         ("tabular", {"eval_benchmark": "arc_easy"}, "measures language models"),
         ("llm", {"trainer": "sft", "eval_metrics": '["bleu", "rmse"]'}, "rmse is for a model that gives numbers"),
-        ("llm", {"trainer": "dpo"}, "llm dpo measures its model while it trains"),
+        ("llm", {"trainer": "reward"}, "llm reward measures its model while it trains"),
+        ("llm", {"trainer": "dpo", "eval_metrics": "ppl"}, "perplexity is for a model that writes texts; one of llm"),
         ("generic", {"eval_metrics": "accuracy"}, "generic measures its model while it trains"),
     ],
 )

@@ -14,7 +14,7 @@ Measure = Callable[[Examples, Sequence[Any]], Values]
 """(the rows, what the model said to them) to values by name."""
 
 PERPLEXITY, BERTSCORE = "perplexity", "bertscore"
-OF_THE_MODEL = {PERPLEXITY: ("texts",), BERTSCORE: ("texts",)}
+OF_THE_MODEL = {PERPLEXITY: ("texts",), BERTSCORE: ("texts", "preferred")}
 """Metrics that take a model to count, and what they fit."""
 
 ALIASES = {
@@ -91,16 +91,19 @@ def _of_boxes(name: str) -> Measure:
 
 _SQUAD: Mapping[str, Measure] = {name: _of_many(name, text.squad) for name in ("exact_match", "f1")}
 _CLASSES = {"f1": "f1_macro"} | {name: name for name in classes.METRICS}
+_TEXTS: Mapping[str, Measure] = {
+    "bleu": _whole("bleu", text.bleu),
+    "chrf": _whole("chrf", text.chrf),
+    "ter": _whole("ter", text.ter),
+    "meteor": _whole("meteor", text.meteor),
+    "rouge": lambda rows, said: text.rouge(said, rows.expected),
+    **{name: _of_many(name, text.rouge) for name in ("rouge1", "rouge2", "rougeL")},
+    **_SQUAD,
+}
+
 BY_KIND: Mapping[str, Mapping[str, Measure]] = {
-    "texts": {
-        "bleu": _whole("bleu", text.bleu),
-        "chrf": _whole("chrf", text.chrf),
-        "ter": _whole("ter", text.ter),
-        "meteor": _whole("meteor", text.meteor),
-        "rouge": lambda rows, said: text.rouge(said, rows.expected),
-        **{name: _of_many(name, text.rouge) for name in ("rouge1", "rouge2", "rougeL")},
-        **_SQUAD,
-    },
+    "texts": _TEXTS,
+    "preferred": _TEXTS,
     "answers": _SQUAD,
     "classes": {name: _of_classes(name, source) for name, source in _CLASSES.items()},
     "numbers": {name: _of_numbers(name) for name in numbers.METRICS},
@@ -114,6 +117,7 @@ BY_KIND: Mapping[str, Mapping[str, Measure]] = {
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "texts": (PERPLEXITY, "bleu", "chrf", "rouge"),
+    "preferred": ("bleu", "chrf", "rouge"),
     "answers": ("exact_match", "f1"),
     "classes": ("accuracy", "f1", "precision", "recall"),
     "numbers": ("rmse", "mae", "r2"),

@@ -153,7 +153,11 @@ def test_where_none_is_named_those_that_are_usual_are_taken():
     ("name", "kind", "told"),
     [
         ("blue", "texts", "no metric 'blue'. Did you mean bleu?"),
-        ("bleu", "classes", "bleu is for a model that writes texts; one of room tells classes"),
+        (
+            "bleu",
+            "classes",
+            "bleu is for a model that writes texts or writes what is preferred; one of room tells classes",
+        ),
         ("rmse", "texts", "rmse is for a model that gives numbers; one of room writes texts"),
         ("perplexity", "boxes", "perplexity is for a model that writes texts"),
         ("map", "numbers", "map is for a model that finds objects"),

@@ -55,6 +55,14 @@ def test_a_chat_model_is_measured_by_what_the_specification_names(tmp_path):
     assert ended["bleu"] == metrics.text.bleu(said, right)
 
 
+@pytest.mark.parametrize("trainer", ["dpo", "orpo"])
+def test_a_model_of_preferences_is_measured_by_what_is_preferred(trainer, tmp_path):
+    run = trained(tmp_path, "llm", trainer=trainer, max_samples=16, max_steps=1, sample_max_new_tokens=4, block_size=64)
+    assert run.status == "finished", run.error
+    found = run.evaluate(metrics=["bleu", "rouge1", lambda said, right: len(right)])
+    assert found["lambda"] > 0 and 0 <= found["rouge1"] <= 1
+
+
 def test_plain_text_has_a_perplexity_and_nothing_to_compare_with(tmp_path):
     texts = [{"text": f"The number {n} stands here, and {n + 1} there."} for n in range(30)]
     run = trained(tmp_path, "llm", data_path=texts, **SFT | {"trainer": "default", "max_seq_length": None})

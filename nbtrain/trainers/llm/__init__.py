@@ -201,8 +201,8 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | Non
 
 
 def says(params: Any) -> str:
-    """The kind of what its models say; '' by a method that measures while it trains only."""
-    return "texts" if hasattr(_method(params), "evaluate") else ""
+    """The kind of what its models say; '' by a method whose rows have nothing to compare it with."""
+    return {"sft": "texts", "default": "texts", "dpo": "preferred", "orpo": "preferred"}.get(params.method, "")
 
 
 def examples(params: Any, data: Any, cache: Path) -> Examples:
