@@ -27,6 +27,7 @@ _HOMES = {
     "ImageRegressionParams": "nbtrain.trainers.image_regression",
     "ObjectDetectionParams": "nbtrain.trainers.object_detection",
     "SentenceTransformersParams": "nbtrain.trainers.sentence_transformers",
+    "VLMTrainingParams": "nbtrain.trainers.vlm",
     "TabularParams": "nbtrain.trainers.tabular",
     "load_ipython_extension": "nbtrain.notebook",
     "unload_ipython_extension": "nbtrain.notebook",

@@ -25,6 +25,8 @@ Classes = Callable[["Dataset"], Sequence[Any]]
 
 _SPLITS = (*sources.TRAIN, *sources.VALID)
 _BATCH = 1_000
+_HOLDING = {"content", "value", "image", "path", "url", "image_url"}
+"""Keys of messages, and of their parts, below which a picture may be named."""
 
 
 def pictures(params: Any, cache: Path, *, other: Other | None = None, by: Classes | None = None) -> Splits:
@@ -161,20 +163,48 @@ class _Index:
 
 def _located(rows: Dataset, index: _Index) -> Dataset:
     """The same rows with whole paths in the columns that hold names of pictures; bytes are not touched."""
-    from datasets import Image, Value
+    from datasets import Image, List
 
     for name, kind in list(rows.features.items()):
         if isinstance(kind, Image):  # stays as it is stored: decoded one by one, when it is its turn
             rows = rows.cast_column(name, Image(decode=False))
-        elif kind in (Value("string"), Value("large_string")) and _names_pictures(rows, name):
-            rows = rows.map(_absolute, fn_kwargs={"column": name, "index": index}, batched=True)
+        elif isinstance(kind, List) and isinstance(kind.feature, Image):
+            rows = rows.cast_column(name, List(Image(decode=False)))
+        elif _names_pictures(rows, name):
+            given = {"column": name, "index": index}
+            rows = rows.map(_absolute, fn_kwargs=given, batched=True, features=rows.features)
     return rows
 
 
 def _names_pictures(rows: Dataset, column: str) -> bool:
-    first = [value for value in rows[: min(len(rows), 20)][column] if value]
-    return any(value.lower().endswith(ENDINGS) and not os.path.isabs(value) for value in first)
+    first = rows[: min(len(rows), 20)][column]
+    return any(not os.path.isabs(name) for cell in first for name in _names(cell))
+
+
+def _names(cell: Any) -> Iterator[str]:
+    """The names of pictures in a cell: itself, those of a list, those that the parts of messages hold."""
+    if isinstance(cell, str):
+        if cell.lower().endswith(ENDINGS):
+            yield cell
+    elif isinstance(cell, list):
+        for each in cell:
+            yield from _names(each)
+    elif isinstance(cell, Mapping) and not cell.get("bytes"):
+        for key in _HOLDING & cell.keys():
+            yield from _names(cell[key])
 
 
 def _absolute(batch: Mapping[str, list[Any]], *, column: str, index: _Index) -> dict[str, list[Any]]:
-    return {column: [index.find(value) if value else value for value in batch[column]]}
+    # in a column of names some may have no ending
+    return {column: [index.find(each) if isinstance(each, str) else _whole(each, index) for each in batch[column]]}
+
+
+def _whole(cell: Any, index: _Index) -> Any:
+    """The cell with whole paths in place of names."""
+    if isinstance(cell, str):
+        return index.find(cell) if cell.lower().endswith(ENDINGS) else cell
+    if isinstance(cell, list):
+        return [_whole(each, index) for each in cell]
+    if isinstance(cell, Mapping) and not cell.get("bytes"):
+        return {key: _whole(value, index) if key in _HOLDING else value for key, value in cell.items()}
+    return cell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Spans = list[tuple[int, int]]
 """(begin, end) in characters, in order."""
+Part = dict[str, str]
+"""Of a message: {"type": "text", "text": ...}, or {"type": "image"}."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,17 @@ def encode(
 
 
 class Template:
-    """A template with a tokenizer: conversations to text, and the places in it where the assistant speaks."""
+    """A template with a tokenizer: conversations to text, and the places in it where the assistant speaks.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str) -> None:
-        self.tokenizer, self.template = tokenizer, template
+    Args:
+        template: jinja.
+        parts: the content of a message as the template takes it, where that is a list of texts and pictures.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, template: str, parts: Callable[[str], list[Part]] | None = None
+    ) -> None:
+        self.tokenizer, self.template, self.parts = tokenizer, template, parts
         self.marks_itself = bool(re.search(r"\{%-?\s*generation\b", template))
         # one of two letters (a newline, a dash) would be met in any text
         control = [token for token in tokenizer.all_special_tokens if len(token) > 2]
@@ -71,8 +80,8 @@ class Template:
 
     def render(self, messages: Sequence[Message], response_only: bool) -> tuple[str, Spans]:
         """The text of a conversation, and (begin, end) in characters of what is trained."""
-        for message in messages:
-            if found := self.control.search(message["content"]):
+        for text in (text for message in messages for text in self._texts(message)):
+            if found := self.control.search(text):
                 what = f"{found.group()!r} stands in a message: the tokenizer reads it as a control token, not as text"
                 raise DataError(what, fix="Remove it from the row.")
         if self.marks_itself and response_only:
@@ -80,10 +89,24 @@ class Template:
         text = self._text(messages)
         return text, self._spans(messages, text) if response_only else [(0, len(text))]
 
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """The text of a conversation that waits for an answer."""
+        return self._text(messages, prompt=True)
+
+    def _texts(self, message: Message) -> list[str]:
+        if self.parts is None:
+            return [message["content"]]
+        return [part["text"] for part in self.parts(message["content"]) if part["type"] == "text"]
+
+    def _told(self, messages: Sequence[Message]) -> list[Message]:
+        if self.parts is None:
+            return list(messages)
+        return [{**message, "content": self.parts(message["content"])} for message in messages]
+
     def _text(self, messages: Sequence[Message], prompt: bool = False) -> str:
         with _refusals_told():
             return self.tokenizer.apply_chat_template(
-                list(messages), chat_template=self.template, tokenize=False, add_generation_prompt=prompt
+                self._told(messages), chat_template=self.template, tokenize=False, add_generation_prompt=prompt
             )
 
     def _marked(self, messages: Sequence[Message]) -> tuple[str, Spans]:
@@ -91,7 +114,7 @@ class Template:
 
         with _refusals_told():
             texts, places = render_jinja_template(
-                conversations=[list(messages)],
+                conversations=[self._told(messages)],
                 chat_template=self.template,
                 return_assistant_tokens_mask=True,
                 **self.tokenizer.special_tokens_map,

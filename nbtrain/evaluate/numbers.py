@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,13 +51,18 @@ METRICS: Mapping[str, Callable[[Any, Any], float]] = {
 
 
 def measure(expected: Any, predicted: Any) -> dict[str, float]:
-    """All metrics by name, each the mean over the targets.
+    """All metrics by name, each the mean over the targets for which it says something; NaN where it does for none.
 
     Args:
         expected, predicted: (rows, targets) floats, in the unit of the targets.
     """
     pairs = list(zip(expected.T, predicted.T, strict=True))
-    return {name: sum(metric(*pair) for pair in pairs) / len(pairs) for name, metric in METRICS.items()}
+    return {name: _mean([metric(*pair) for pair in pairs]) for name, metric in METRICS.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    said = [value for value in values if not math.isnan(value)]
+    return sum(said) / len(said) if said else math.nan
 
 
 def by_target(expected: Any, predicted: Any, names: Sequence[str]) -> list[dict[str, Any]]:

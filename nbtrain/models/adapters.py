@@ -41,13 +41,16 @@ def quantisation(kind: str, dtype: Any, *, whole: Sequence[str] = ()) -> Any:
     )
 
 
-def with_adapter(model: Any, params: Any, *, task: str = "CAUSAL_LM", whole: Sequence[str] = ()) -> Any:
+def with_adapter(
+    model: Any, params: Any, *, task: str = "CAUSAL_LM", whole: Sequence[str] = (), without: Sequence[str] = ()
+) -> Any:
     """`model` with a LoRA adapter; everything else is frozen.
 
     Args:
         params: reads quantization, lora_r, lora_alpha, lora_dropout, target_modules.
         task: of peft's task types, or "" for none.
         whole: parts that are trained whole and saved with the adapter: a head that is new.
+        without: parts that stay as they are.
 
     Raises:
         ModelError: no layer has the names of --target-modules.
@@ -60,13 +63,14 @@ def with_adapter(model: Any, params: Any, *, task: str = "CAUSAL_LM", whole: Seq
         _keep_gradients(model)
     targets = params.target_modules or "all-linear"
     names = targets if targets == "all-linear" else [name.strip() for name in targets.split(",") if name.strip()]
+    spared = [*whole, *without]
     config = LoraConfig(
         r=params.lora_r,
         lora_alpha=params.lora_alpha,
         lora_dropout=params.lora_dropout,
         target_modules=names,
         # trained whole it needs no adapter, and of one inside it nothing would be left after merging
-        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, whole))})(\..*)?" if whole else None,
+        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, spared))})(\..*)?" if spared else None,
         task_type=task or None,
         modules_to_save=list(whole) or None,
     )

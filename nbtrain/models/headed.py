@@ -24,6 +24,7 @@ def headed_model(  # noqa: PLR0913  each is a choice of the room
     config: Any,
     task: str = "",
     whole: Sequence[str] = (),
+    without: Sequence[str] = (),
     tiny: Path | None = None,
     tell: Tell | None = None,
 ) -> Any:
@@ -35,6 +36,7 @@ def headed_model(  # noqa: PLR0913  each is a choice of the room
         config: its config, with the labels and all else that the head needs.
         task: of peft's task types; "" where it knows none.
         whole: parts of the head, by name: they keep their precision, and are trained whole beside an adapter.
+        without: parts that get no adapter, by name.
         tiny: what `--model tiny` means.
         tell: takes a sentence for the user.
 
@@ -51,7 +53,7 @@ def headed_model(  # noqa: PLR0913  each is a choice of the room
     model, new = _open(auto, place, config=config, dtype=wanted.dtype, params=params, placed=placed)
     if new and tell is not None:
         tell(f"{params.model} has no {', '.join(new)} of this shape: new, and learnt here from the beginning.")
-    return with_adapter(model, params, task=task, whole=whole) if params.peft else model
+    return with_adapter(model, params, task=task, whole=whole, without=without) if params.peft else model
 
 
 def reopened(params: Any, auto: str, config: Any, *, tiny: Path | None = None) -> Callable[[str, Any], Any]:

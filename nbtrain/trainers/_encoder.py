@@ -52,6 +52,8 @@ class Job:
     conclude: the trained model and what it says to the held-out rows, where the training came to its end.
     finish: the trained model before it is saved, also where the training was stopped.
     new_head: whether what is no body is a new head, trained whole beside an adapter.
+    by_tokens: whether `loss` is the mean over all labels of a step, however many batches it takes; else over a batch.
+    without: parts that get no adapter, by name.
     """
 
     auto: str
@@ -72,6 +74,8 @@ class Job:
     conclude: Callable[[Any, Found], None] = lambda model, found: None
     finish: Callable[[Any], None] = lambda model: None
     new_head: bool = True
+    by_tokens: bool = False
+    without: Sequence[str] = ()
 
     @property
     def shown(self) -> Any:
@@ -125,10 +129,8 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
 
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how a head begins
-    whole = head(job) if job.new_head else ()
-    model = load.headed_model(
-        params, job.auto, config=job.config, task=job.task, whole=whole, tiny=job.tiny, tell=run.warn
-    )
+    parts = {"whole": head(job) if job.new_head else (), "without": job.without}
+    model = load.headed_model(params, job.auto, config=job.config, task=job.task, tiny=job.tiny, tell=run.warn, **parts)
     job.ready(model)
     run.stage("preparing")
     trainer, facts = _trainer(params, run, model, job)
@@ -183,7 +185,7 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     )
     # a Trainer takes the loss of a model that may be told of accumulation as divided already; most with a head take no
     # notice, and accumulated batches would count in full
-    trainer.loss_is_scaled_for_ga = trainer.model_accepts_loss_kwargs = False
+    trainer.loss_is_scaled_for_ga, trainer.model_accepts_loss_kwargs = job.by_tokens, False
     trainer.log = _fuller(trainer.log, job.logged)
     if not params.peft:
         # by default with the names that older versions gave, which a Trainer does not find again in the model: what

@@ -49,7 +49,8 @@ class Watched:
         with undisturbed(self.trainer.model):
             for batch in dataloader:
                 batch.pop("tokens", None)
-                loss, outputs = self.trainer.compute_loss(self.trainer.model, batch, return_outputs=True)
+                # a loss of the job's own takes the labels out
+                loss, outputs = self.trainer.compute_loss(self.trainer.model, dict(batch), return_outputs=True)
                 rows = self.job.rows(outputs, batch)
                 total += float(loss) * len(rows)
                 found += rows

@@ -38,3 +38,13 @@ def test_what_cannot_be_said_is_no_number():
     found = numbers.measure(same, same + 1)
     assert found["mae"] == found["rmse"] == 1
     assert all(numpy.isnan(found[name]) for name in ("r2", "pearson", "spearman"))
+
+
+def test_a_target_that_is_constant_does_not_silence_the_others():
+    expected, predicted = (
+        numpy.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]]),
+        numpy.array([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]),
+    )
+    found = numbers.measure(expected, predicted)
+    assert found["r2"] == found["pearson"] == pytest.approx(1.0)
+    assert numpy.isnan(numbers.measure(expected[:, 1:], predicted[:, 1:])["r2"])

@@ -25,8 +25,8 @@ def test_a_room_has_the_names_that_others_gave_it():
 
 
 def test_a_room_that_is_not_there_is_told_with_the_nearest():
-    with pytest.raises(ParamError, match=r"no trainer 'lm'. Did you mean llm\?"):
-        trainers.load("lm")
+    with pytest.raises(ParamError, match=r"no trainer 'lllm'. Did you mean llm\?"):
+        trainers.load("lllm")
 
 
 def test_no_room_is_imported_to_name_them_and_none_imports_torch_to_be_read():

@@ -281,13 +281,13 @@ def test_what_is_said_of_the_hub_names_the_upload(monkeypatch, tmp_path):
 
 
 def test_log_adds_a_listener(monkeypatch, workdir):
-    from nbtrain.sinks import tensorboard
+    from nbtrain.sinks import trackers
 
     heard = []
-    monkeypatch.setattr(tensorboard, "TensorBoard", lambda place: heard.append(place) or (lambda event: None))
+    monkeypatch.setattr(trackers, "Aside", lambda name, *rest, began: heard.append(name) or (lambda event: None))
     monkeypatch.setattr("nbtrain.trainers.llm.train", lambda params, run: {})
     for given in ({"log": "tensorboard"}, {}):
         folder = fit.prepare(Params(**given))
         assert read_params(folder)["params"]["log"] == given.get("log", "none")
         fit.fit(folder)
-    assert [path.name for path in heard] == ["tensorboard"]
+    assert heard == ["tensorboard"]
