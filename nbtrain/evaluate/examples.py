@@ -8,7 +8,7 @@ from typing import Any, Self
 
 KINDS = {
     "texts": "writes texts",
-    "preferred": "writes what is preferred",
+    "replies": "writes replies",
     "answers": "finds answers",
     "classes": "tells classes",
     "numbers": "gives numbers",
@@ -22,11 +22,12 @@ KINDS = {
 class Examples:
     """Some rows of one kind.
 
-    asked: of each row what the model is given. expected: of each row what is right: texts, preferred, answers: a list of
-    right ones; classes: a list of names; numbers: a list of floats; tags: a list of tags; boxes: a `boxes.Truth`.
+    asked: of each row what the model is given.
+    expected: of each row what is right. Texts, replies, answers: a list of right ones; classes: a list of names;
+        numbers: a list of floats; tags: a list of tags; boxes: a `boxes.Truth`.
     ask: (model, processor, some of `asked`) to what the model says, in the form of `expected`, but a text is one, and
-    of classes there are their scores too: {"labels": names, "scores": {name: score}}; of boxes (m, 6): score, class,
-    left, top, right, bottom.
+        of classes there are their scores too: {"labels": names, "scores": {name: score}}; of boxes (m, 6): score,
+        class, left, top, right, bottom.
     names: of the classes or targets.
     """
 

@@ -14,7 +14,7 @@ Measure = Callable[[Examples, Sequence[Any]], Values]
 """(the rows, what the model said to them) to values by name."""
 
 PERPLEXITY, BERTSCORE = "perplexity", "bertscore"
-OF_THE_MODEL = {PERPLEXITY: ("texts",), BERTSCORE: ("texts", "preferred")}
+OF_THE_MODEL = {PERPLEXITY: ("texts",), BERTSCORE: ("texts", "replies")}
 """Metrics that take a model to count, and what they fit."""
 
 ALIASES = {
@@ -103,7 +103,7 @@ _TEXTS: Mapping[str, Measure] = {
 
 BY_KIND: Mapping[str, Mapping[str, Measure]] = {
     "texts": _TEXTS,
-    "preferred": _TEXTS,
+    "replies": _TEXTS,
     "answers": _SQUAD,
     "classes": {name: _of_classes(name, source) for name, source in _CLASSES.items()},
     "numbers": {name: _of_numbers(name) for name in numbers.METRICS},
@@ -117,7 +117,7 @@ BY_KIND: Mapping[str, Mapping[str, Measure]] = {
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "texts": (PERPLEXITY, "bleu", "chrf", "rouge"),
-    "preferred": ("bleu", "chrf", "rouge"),
+    "replies": ("bleu", "chrf", "rouge"),
     "answers": ("exact_match", "f1"),
     "classes": ("accuracy", "f1", "precision", "recall"),
     "numbers": ("rmse", "mae", "r2"),

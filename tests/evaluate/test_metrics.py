@@ -156,7 +156,7 @@ def test_where_none_is_named_those_that_are_usual_are_taken():
         (
             "bleu",
             "classes",
-            "bleu is for a model that writes texts or writes what is preferred; one of room tells classes",
+            "bleu is for a model that writes texts or writes replies; one of room tells classes",
         ),
         ("rmse", "texts", "rmse is for a model that gives numbers; one of room writes texts"),
         ("perplexity", "boxes", "perplexity is for a model that writes texts"),

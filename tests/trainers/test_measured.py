@@ -18,6 +18,7 @@ ROOMS = {
     "seq2seq": ({"max_samples": 40, "generate_rows": 40}, {"rouge1": "rouge1", "chrf": "chrf", "bleu": "bleu"}),
     "image-classification": ({}, {"accuracy": "accuracy", "f1": "f1_macro"}),
     "image-regression": ({}, {"mae": "mae", "rmse": "rmse"}),
+    "vlm": ({"generate_rows": 40}, {"f1": "f1", "exact_match": "exact_match"}),
     "object-detection": ({}, {"map": "map", "recall_100": "recall_100"}),
 }
 SFT = {"trainer": "sft", "max_samples": 24, "max_seq_length": 64, "sample_max_new_tokens": 4, "max_steps": 1}

@@ -202,7 +202,7 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | Non
 
 def says(params: Any) -> str:
     """The kind of what its models say; '' by a method whose rows have nothing to compare it with."""
-    return {"sft": "texts", "default": "texts", "dpo": "preferred", "orpo": "preferred"}.get(params.method, "")
+    return {"sft": "texts", "default": "texts", "dpo": "replies", "orpo": "replies"}.get(params.method, "")
 
 
 def examples(params: Any, data: Any, cache: Path) -> Examples:

@@ -69,7 +69,7 @@ def examples(params: Any, data: Any, cache: Path, predict: Callable[..., list[An
         how = {"temperature": 0.0, "max_new_tokens": longest}
         return [text.strip() for text in predict(params, model, tokenizer, some, **how)]
 
-    return Examples("preferred" if preferred else "texts", asked, [[answer] for answer in answers], ask)
+    return Examples("replies" if preferred else "texts", asked, [[answer] for answer in answers], ask)
 
 
 def _answered(params: Any, data: Any, cache: Path) -> tuple[list[Any], list[str]]:
