@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "train": "nbtrain.run",
     "Run": "nbtrain.run",
+    "panel": "nbtrain.notebook.panel",
     "create_sft_trainer": "nbtrain.lifecycle",
     "create_rl_trainer": "nbtrain.lifecycle",
     "TrainerBase": "nbtrain.lifecycle",

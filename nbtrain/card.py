@@ -35,7 +35,7 @@ tags: [nbtrain, {room}]
 
 {parameters}
 
-All others are nbtrain's defaults. {trained} `train.py` beside this card trains the same again.
+All others are nbtrain's defaults. {trained} `train.py` beside this card trains the same again{apart}.
 """
 _LONGEST = 400  # letters of one value: a card is read, and a system prompt can be pages
 
@@ -61,6 +61,7 @@ def card(params: Params, record: Record, folder: RunFolder) -> str:
         results=_results(record),
         parameters=table(("parameter", "value"), values.items()) if values else "None was changed.",
         trained=_trained(record),
+        apart=", without what was done by hand" if record.by_hand else "",
     )
     return redact.redact(text)
 
@@ -111,4 +112,5 @@ def _trained(record: Record) -> str:
     facts: Mapping[str, Any] = record.facts()
     known = [f"{name} {code(facts[name])}" for name in ("device", "dtype", "rows") if name in facts]
     steps = f"It took {record.step} steps with nbtrain {__version__}"
-    return f"{steps} ({', '.join(known)})." if known else f"{steps}."
+    changed = [f"From step {each.step} on {each.name} was {code(each.new)}, by hand." for each in record.by_hand]
+    return " ".join([f"{steps} ({', '.join(known)})." if known else f"{steps}.", *changed])

@@ -54,7 +54,13 @@ class NbtrainError(Exception):
 
 
 class ParamError(NbtrainError, ValueError):
-    """A parameter that does not exist, is out of its range, or does not fit the others."""
+    """A parameter that does not exist, is out of its range, or does not fit the others.
+
+    Attributes:
+        faults: by parameter, what is wrong with it, in words; '' holds what concerns several. Empty where unknown.
+    """
+
+    faults: Mapping[str, str] = {}
 
 
 class DataError(NbtrainError, ValueError):

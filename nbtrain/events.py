@@ -109,7 +109,10 @@ class Tried(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Changed(Event):
-    """A value was changed while the run went on."""
+    """A value was changed while the run went on. name: of a parameter, or "state": paused, running again.
+
+    step: of a parameter the first that is trained with it, one more than are done.
+    """
 
     kind = "changed"
     name: str

@@ -16,6 +16,8 @@ from nbtrain.errors import ParamError, nearest
 from nbtrain.params import Params, words
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder, read_params
+from nbtrain.runs.journal import story
+from nbtrain.runs.record import Record
 
 SCRIPT = '''\
 # /// script
@@ -32,7 +34,7 @@ It makes a run folder of its own below the folder it is started from; a relative
 {imports}
 from nbtrain import {name}, train
 
-if __name__ == "__main__":
+if __name__ == "__main__":{changes}
     run = train(
         {call}
     )
@@ -54,7 +56,17 @@ def script(params: Params, folder: RunFolder | None = None) -> str:
     call = f"{name}(\n{body}\n        )" if lines else f"{name}()"
     dependencies = "\n".join(f'#     "{each}",' for each in _dependencies(params, folder))
     imports = "\nfrom pathlib import Path\n" if "Path(__file__)" in call else ""
-    return redact.redact(SCRIPT.format(dependencies=dependencies, imports=imports, name=name, call=call))
+    parts = {"dependencies": dependencies, "imports": imports, "name": name, "call": call, "changes": _changes(folder)}
+    return redact.redact(SCRIPT.format(**parts))
+
+
+def _changes(folder: RunFolder | None) -> str:
+    """What was changed while the run trained, as comments: the script begins as the run did, and keeps to it."""
+    if folder is None:
+        return ""
+    changes = Record.of(story(folder.events)).by_hand
+    told = (f"from step {each.step} on {each.name} was {each.new}, not {each.old}" for each in changes)
+    return "".join(f"\n    # changed by hand while it trained, and not here: {each}" for each in told)
 
 
 def yaml(params: Params, folder: RunFolder | None = None) -> str:
@@ -87,14 +99,14 @@ def yaml(params: Params, folder: RunFolder | None = None) -> str:
     return redact.redact(parser.dump(layout, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
-def line(params: Params) -> str:
-    """The magic's line."""
-    return redact.redact(f"%autotrain {params.room} {words.write_line(params)}".rstrip())
+def line(params: Params, variables: Mapping[str, str] | None = None) -> str:
+    """The magic's line. variables: by parameter, the name of the variable that holds its value."""
+    return redact.redact(f"%autotrain {params.room} {words.write_line(params, variables)}".rstrip())
 
 
-def cell(params: Params) -> str:
-    """A cell: the magic and a line for each parameter."""
-    return redact.redact(f"%%autotrain {params.room}\n{words.write_body(params)}")
+def cell(params: Params, variables: Mapping[str, str] | None = None) -> str:
+    """A cell: the magic and a line for each parameter; variables as in `line`."""
+    return redact.redact(f"%%autotrain {params.room}\n{words.write_body(params, variables)}")
 
 
 def command(params: Params) -> str:

@@ -222,6 +222,9 @@ def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float
         "steps": record.step,
         "values": dict(values),
         "evaluations": record.evaluations,
+        "by_hand": [
+            {"step": each.step, "name": each.name, "old": each.old, "new": each.new} for each in record.by_hand
+        ],
         "facts": dict(record.facts()),
         **active.report,
     }

@@ -75,6 +75,24 @@ def at_end(params: Any, run: ActiveRun, values: Mapping[str, float]) -> dict[str
     return found
 
 
+def of_run(
+    params: Any, path: Path, data: Any, asked: Sequence[str | Function] | None, *, values: Mapping[str, float]
+) -> dict[str, float]:
+    """The model of a run: by `asked` as in `measure`; None: by what its room measures, or has measured.
+
+    Raises:
+        RunError: the method measures held-out rows only, while it trains; and what `measure` raises.
+    """
+    if asked is not None:
+        return measure(params, path, data, asked, values=values)
+    by_room = getattr(trainers.load(params.room), "evaluate", None)
+    found = by_room(params, str(path), data) if by_room else None
+    if found is None and data is not None:
+        what = f"{params.room} {params.method}".strip() + " measures held-out rows, while it trains only"
+        raise RunError(what, fix="run.metrics has the last values")
+    return dict(values if found is None else found)
+
+
 def measure(
     params: Any,
     path: Path,

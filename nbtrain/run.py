@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, fit, measuring, sweep, trainers
+from nbtrain import controls, events, fit, measuring, sweep, trainers
 from nbtrain.errors import NbtrainError, RunError, WorkerDied, from_record
 from nbtrain.params import Params
 from nbtrain.params.measures import names_of
@@ -86,31 +86,20 @@ class Run:
     @property
     def trials(self) -> list[Run]:
         """The runs of a sweep, by number; those of other machines lie there."""
-        places = (self.path / trial.place for _, trial in sorted(self.record.trials.items()) if trial.place)
-        return [Run(RunFolder(place)) for place in places if (place / "params.json").is_file()]
+        return [Run(found) for found in sweep.runs_of(self.folder, self.record)]
 
     @property
     def best_run(self) -> Run | None:
         """The best trial of a sweep, a run like any other; None before the first, and where it lies elsewhere."""
-        values = self.record.series.get("best", [])
-        done = (each for _, each in sorted(self.record.trials.items()) if each.state == "complete")
-        best = next((each for each in done if values and each.value == values[-1][1]), None)
-        place = self.path / best.place if best else None
-        return Run(RunFolder(place)) if place and (place / "params.json").is_file() else None
+        best = sweep.best_of(self.folder, self.record)
+        return None if best is None else Run(best)
 
     @property
     def history(self) -> Any:
         """A pandas DataFrame: one row a step, one column a value; those of evaluations begin with `eval_`."""
         import pandas
 
-        rows: dict[int, dict[str, float]] = {}
-        for name, points in self.record.series.items():
-            for step, value in points:
-                rows.setdefault(step, {})[name] = value
-        for found in self.record.evaluations:
-            values = {f"eval_{name}": value for name, value in found.items() if name != "step"}
-            rows.setdefault(int(found["step"]), {}).update(values)
-        return pandas.DataFrame.from_dict(rows, orient="index").sort_index().rename_axis("step")
+        return pandas.DataFrame.from_dict(self.record.rows(), orient="index").sort_index().rename_axis("step")
 
     @property
     def error(self) -> NbtrainError | None:
@@ -137,6 +126,34 @@ class Run:
     def stop(self) -> None:
         """Ask it to finish its step, save and end; returns at once."""
         control.ask(self.folder, "stop")
+
+    def save(self) -> None:
+        """Ask it to write a checkpoint after its step; returns at once.
+
+        Raises (as sample, pause, go and set do):
+            RunError: it has ended, or its room does not obey this.
+        """
+        controls.ask(self.folder, "save")
+
+    def sample(self) -> None:
+        """Ask it to show what the model does now, after its step; returns at once."""
+        controls.ask(self.folder, "sample")
+
+    def pause(self) -> None:
+        """Ask it to finish its step, save, and wait for `go`; the process keeps its memory. Returns at once."""
+        controls.ask(self.folder, "pause")
+
+    def go(self) -> None:
+        """Let a paused run go on."""
+        controls.ask(self.folder, "go")
+
+    def set(self, *, lr: float) -> None:
+        """Change the learning rate from the next step on: its schedule keeps its course, at the new height.
+
+        Raises:
+            ParamError: no such rate.
+        """
+        controls.change(self.folder, {"lr": lr})
 
     def resume(self) -> Run:
         """Go on from the newest verified checkpoint, in the background."""
@@ -199,17 +216,9 @@ class Run:
         Raises:
             RunError: there is no model, or the method does not measure other data. ParamError: a metric does not fit.
         """
-        params = self._trained_by
-        if metrics is not None:
-            end = self.record.end
-            values = end.values if isinstance(end, events.Finished) else self.metrics
-            return measuring.measure(params, Path(os.fspath(self)), data, names_of(metrics), values=values)
-        place, measure = os.fspath(self), getattr(trainers.load(params.room), "evaluate", None)
-        found = measure(params, place, data) if measure else None
-        if found is None and data is not None:
-            what = f"{params.room} {params.method}".strip() + " measures held-out rows, while it trains only"
-            raise RunError(what, fix="run.metrics has the last values")
-        return dict(self.metrics if found is None else found)
+        end = self.record.end
+        values = end.values if metrics is not None and isinstance(end, events.Finished) else self.metrics
+        return measuring.of_run(self._trained_by, Path(os.fspath(self)), data, names_of(metrics), values=values)
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload the model with its card, script and config, in one commit; the address."""

@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbtrain import __version__, tools, trainers
+from nbtrain import __version__, controls, tools, trainers
 from nbtrain.errors import ParamError, RunError, nearest
 from nbtrain.events import Tried
 from nbtrain.params import Params, words
@@ -24,8 +25,9 @@ VERBS = {
     "runs": ("[--all]", "the runs below this folder, newest last"),
     "show": ("ID", "a run as it is now"),
     "attach": ("ID", "watch a run that goes on, also one that was started elsewhere"),
-    "stop": ("ID", "ask a run to finish its step, save and end"),
+    **controls.USAGE,
     "resume": ("ID", "go on from the newest good checkpoint"),
+    "panel": ("ROOM [--name value ...] | ID", "a form for a room, or for a run that there is; in a notebook"),
     "export": ("ID [--to script|yaml|cell|line|command] [FILE]", "what does the same again, as text or into a file"),
     "why": ("[ID]", "why a run failed, with the end of its log; without ID: the last that did"),
     "sweep-worker": (joining.USAGE, "take part in a sweep that goes on, also from another machine"),
@@ -218,12 +220,13 @@ def _row(run: Run) -> tuple[str, ...]:
     return line(run.name), run.status, step, best, age
 
 
-def _stop(asked: Question) -> str:
-    run = run_of(asked.tokens, "stop", asked.root)
-    if run.status in status.ENDED:
-        return f"{run.name} has ended already: {run.status}"
-    run.stop()
-    return f"{run.name} is asked to stop: it finishes its step and saves"
+def _control(verb: str, asked: Question) -> str:
+    run = run_of(asked.tokens[:1], verb, asked.root)
+    return controls.answer(run.folder, verb, asked.tokens[1:])
+
+
+def _panel(asked: Question) -> str:
+    raise ParamError("a panel needs a notebook", fix="`ROOM --help` lists what can be given here")
 
 
 def _export(asked: Question) -> str:
@@ -282,7 +285,8 @@ def _check(asked: Question) -> str:
 ANSWERS: dict[str, Callable[[Question], str]] = {
     "check": _check,
     "runs": _runs,
-    "stop": _stop,
+    **{verb: partial(_control, verb) for verb in controls.USAGE},
+    "panel": _panel,
     "export": _export,
     "why": _why,
     "tools": lambda asked: tools.answer(asked.tokens),

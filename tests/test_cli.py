@@ -95,7 +95,7 @@ def test_two_interrupts_end_it_at_once_with_130(train):
     ("arguments", "told"),
     [
         (["llm", "--modle", "x"], "Did you mean --model"),
-        (["lm"], "Did you mean llm"),
+        (["llmm"], "Did you mean llm"),
         (["llm", "--lr", "fast"], "--lr"),
         (["llm", "--trainer", "stf"], "Did you mean sft"),
         (["llm", "--df", "frame"], "there is no notebook here"),

@@ -194,6 +194,11 @@ LIGHT = {
         "Shell.instance().run_line_magic('load_ext', 'nbtrain')\n"
         "assert 'autotrain' in Shell.instance().magics_manager.magics['line']"
     ),
+    "panel": (
+        "from IPython.core.interactiveshell import InteractiveShell as Shell\n"
+        "Shell.instance().run_line_magic('load_ext', 'nbtrain')\n"
+        "assert Shell.instance().run_line_magic('autotrain', 'panel llm').params.room == 'llm'"
+    ),
     "help": "from nbtrain.cli import main; main(['--help'])",
     "help of a room": "from nbtrain.cli import main; main(['llm', '--help'])",
 }

@@ -17,6 +17,7 @@ WIDTH = 720
 _LEFT, _RIGHT, _TOP = 54, 696, 26
 _HEIGHT, _RATE_HEIGHT, _GAP = 190, 34, 34
 _MARKS = 40  # evaluations; more would be a caterpillar
+_CHANGES = 8  # by hand
 _NEAR = 0.3  # pixels by which a line may be off where points are left out
 _LOOKS = {
     "raw": fill('stroke="var(--train,#3b82c4)" stroke-opacity=".45"'),
@@ -70,7 +71,7 @@ def chart(curves: Curves, record: Record, sentence: str) -> Markup:
     main = Frame(_TOP, _HEIGHT, steps, with_margin(min(values), max(values)))
     parts = [*grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
     parts += [_line("raw", raw, main), _line("smooth", smooth, main), _line("valid", valid, main)]
-    parts += _marks(valid, main, best)
+    parts += [*_marks(valid, main, best), *_changes(record, main)]
     bottom = _TOP + _HEIGHT
     if rate:
         highest = max(value for stroke in rate for _, value in stroke)
@@ -143,6 +144,22 @@ def _marks(strokes: list[Stroke], frame: Frame, best: Point | None) -> list[Mark
         x, y = frame.place(best)
         found.append(letters(x, y - 10, "best", "middle"))
     return found
+
+
+def _changes(record: Record, frame: Frame) -> list[Markup]:
+    """A line upright where a value was changed by hand, with what it was made."""
+    parts = []
+    for change in record.by_hand[-_CHANGES:]:
+        x, _ = frame.place((min(change.step or 0, record.step), 0))
+        aside, anchor = (-4, "end") if x > _RIGHT - 80 else (4, "start")
+        told = f"{change.name} {number(change.new)}, was {number(change.old)}"
+        drawn = fill(
+            '<path class="change" stroke="currentColor" stroke-opacity=".6" stroke-dasharray="3 3" '
+            'd="M$x ${top}v$height"><title>from step $step on: $told</title></path>',
+            x=short(x), top=frame.top, height=frame.height, step=number(change.step), told=told,
+        )  # fmt: skip
+        parts += [drawn, letters(x + aside, frame.top + 9, f"{change.name} {change.new}", anchor)]
+    return parts
 
 
 def grid(frame: Frame) -> list[Markup]:

@@ -140,7 +140,7 @@ def _in_line(rest: str, names: Names, root: str) -> Found | None:
     if not tokens:
         return _matching(fragment, [*trainers.names(), *verbs.VERBS])
     verb, rest_of = trainers.command(str(tokens[0])), tokens[1:]
-    if verb == "check" and rest_of:
+    if verb in ("check", "panel") and rest_of:
         verb, rest_of = trainers.command(str(rest_of[0])), rest_of[1:]
     if verb in trainers.names():
         return _of_room(verb, rest_of, fragment, names)
@@ -148,13 +148,16 @@ def _in_line(rest: str, names: Names, root: str) -> Found | None:
 
 
 def _of_verb(verb: str, tokens: list[Any], root: str) -> list[str]:
-    from nbtrain import export, trainers
+    from nbtrain import controls, export, trainers
     from nbtrain.runs import folder
 
-    if verb in ("show", "attach", "stop", "resume", "export", "why") and not tokens:
-        return [run.name for run in reversed(folder.all_runs(root)[-_MOST:])]
+    if verb in ("show", "attach", "resume", "export", "why", "panel", *controls.USAGE) and not tokens:
+        rooms = trainers.names() if verb == "panel" else []
+        return rooms + [run.name for run in reversed(folder.all_runs(root)[-_MOST:])]
     if verb == "export":
         return list(export.FORMS) if tokens[-1] == "--to" else ["--to"]
+    if verb == "set":
+        return [f"--{name}" for name in controls.CHANGEABLE]
     if verb == "explain":
         rooms = [room for room in trainers.names() if not tokens or room == tokens[0]]
         fields = [name for room in rooms for name in trainers.load(room).Params.options()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from string import Template
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from nbtrain.plain import visible
 
@@ -46,6 +46,13 @@ def fill(template: LiteralString, /, **parts: object) -> Markup:
 def join(parts: Iterable[Markup]) -> Markup:
     """These pieces, one after the other."""
     return Markup("".join(map(_safe, parts)))
+
+
+def widget(markup: Markup, **settings: Any) -> Any:
+    """A widget of ipywidgets that shows markup; set its `value` to other markup and to nothing else."""
+    from ipywidgets import HTML
+
+    return HTML(_safe(markup), **settings)
 
 
 def _safe(part: object) -> Markup:

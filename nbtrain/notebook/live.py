@@ -32,7 +32,7 @@ Show = Callable[[dict[str, Any], bool], None]
 _LOOK = 0.05  # seconds between two looks at the journal
 PACE, _SLOW_PACE = 0.25, 1.0  # seconds between two drawings; VS Code and Colab lag behind a quicker one
 _SHARE = 20  # times what a drawing cost: the view takes at most a twentieth of the time
-_AT_ONCE = (events.Started, events.Evaluated, events.Sampled)
+_AT_ONCE = (events.Started, events.Evaluated, events.Sampled, events.Changed)
 _STOPPING = "stopping: finishing the step and saving; interrupt again to end it at once"
 
 

@@ -14,6 +14,7 @@ from nbtrain.redact import remember_environment
 
 if TYPE_CHECKING:
     from nbtrain.notebook.live import Live
+    from nbtrain.notebook.panel import Panel
     from nbtrain.notebook.settings import NBTrain
     from nbtrain.params import Params
     from nbtrain.run import Run
@@ -43,13 +44,14 @@ class AutotrainMagics(Magics):
 
     @no_var_expand
     @line_cell_magic
-    def autotrain(self, line: str, cell: str | None = None) -> Run | None:
+    def autotrain(self, line: str, cell: str | None = None) -> Run | Panel | None:
         """Train a model in this cell, or ask about runs.
 
             %autotrain llm --trainer sft --df frame --epochs 1      train; the curve is drawn here
             run = %autotrain llm --trainer sft                      the run comes back
             %autotrain llm --trainer sft --background               the cell is free at once
             %autotrain llm --help                                   every parameter
+            %autotrain panel llm                                    the same as a form
             %autotrain help                                         every verb: check, runs, show, attach, stop ...
 
             %%autotrain llm --into run
@@ -97,7 +99,7 @@ class AutotrainMagics(Magics):
         from nbtrain import run, trainers
 
         run.watcher = self.train
-        for name in ("nbtrain.verbs", "nbtrain.notebook.live"):
+        for name in ("nbtrain.verbs", "nbtrain.notebook.live", "nbtrain.notebook.panel"):
             importlib.import_module(name)
         for room in trainers.names():
             trainers.load(room)
@@ -118,7 +120,7 @@ class AutotrainMagics(Magics):
         if "nbtrain.runs.launch" in sys.modules:
             sys.modules["nbtrain.runs.launch"].cool()
 
-    def _obey(self, line: str, cell: str) -> Run | None:
+    def _obey(self, line: str, cell: str) -> Run | Panel | None:
         from nbtrain import verbs
         from nbtrain.params import words
         from nbtrain.sweep import joining
@@ -134,6 +136,8 @@ class AutotrainMagics(Magics):
             return _tell(verbs.help_of(verb, own.get("--preview-trainer"), COMMAND))
         if "--help" in own:
             return _tell(verbs.answer("help", verbs.Question([verb], COMMAND)))
+        if verb == "panel":
+            return self._panel(rest)
         if verb in verbs.ANSWERS:
             root = self.settings.runs_folder
             return _tell(verbs.answer(verb, verbs.Question(rest, COMMAND, self.shell.user_ns, cell, root)))
@@ -150,6 +154,15 @@ class AutotrainMagics(Magics):
         if silent:
             self._in_this_cell().add(run.path)
         return run
+
+    def _panel(self, tokens: list[Any]) -> Panel:
+        """A form for a room, with what the line says of it filled in, or for a run."""
+        from nbtrain import trainers, verbs
+        from nbtrain.notebook.panel import of, panel
+
+        if tokens and isinstance(tokens[0], str) and trainers.command(tokens[0]) in trainers.names():
+            return of(verbs.parameters(tokens[0], tokens[1:], names=self.shell.user_ns))
+        return panel(verbs.run_of(tokens, "panel", self.settings.runs_folder))
 
     def _again(self, run: Run, verb: str, background: bool, into: str) -> Run:
         """A run that there is already: shown, watched or gone on with."""

@@ -62,6 +62,8 @@ def picture(record: Record, *, curves: Curves | None = None) -> bytes | None:
     ):
         for index, stroke in enumerate(strokes):
             axes.plot(*zip(*stroke, strict=True), label=label if index == 0 else None, **look)
+    for change in record.by_hand:
+        axes.axvline(change.step or 0, color=INK, alpha=0.6, linewidth=1, linestyle="--")
     _dress(axes, record)
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_png(file)

@@ -127,7 +127,7 @@ def _seconds_left(record: Record, now: float) -> float | None:
     if done < _FEW_STEPS:
         return None
     # the last news, not this moment: between two of them the time left would seem to grow
-    spent = record.last_time - begin.time
+    spent = record.last_time - begin.time - record.paused
     return max((record.total_steps - record.step) * spent / done - (now - record.last_time), 0.0)
 
 

@@ -51,5 +51,24 @@ STYLE = (
     ".nbtrain svg{display:block;width:100%;height:auto;max-width:720px}"
 )
 
+# the controls are ipywidgets' own, and have the front end's colours already
+PANEL_STYLE = (
+    f".nbtrain-panel{{{_MIDDLE}font:13px/1.45 {FONT}}}"
+    f"[data-jp-theme-light='true'] .nbtrain-panel,[data-vscode-theme-kind*='light'] .nbtrain-panel{{{_LIGHT}}}"
+    "[data-jp-theme-light='false'] .nbtrain-panel,[data-vscode-theme-kind='vscode-dark'] .nbtrain-panel,"
+    "[data-vscode-theme-kind='vscode-high-contrast'] .nbtrain-panel,"
+    f"html[theme='dark'] .nbtrain-panel{{{_DARK}}}"
+    ".nbtrain-panel h3{margin:4px 0 0;font-size:15px}"
+    ".nbtrain-panel .note{font-size:12px;line-height:1.35;margin-left:188px;opacity:.8}"
+    ".nbtrain-panel .fault{opacity:1;color:var(--bad)}"
+    ".nbtrain-panel .told{margin:6px 2px}"
+    ".nbtrain-panel .code{margin:0 0 10px}"
+    ".nbtrain-panel .code pre{white-space:pre-wrap;overflow-wrap:anywhere;max-height:260px;overflow:auto;margin:4px 0;"
+    "padding:6px 8px;font-size:12px;line-height:1.4;border:1px solid rgba(128,128,128,.45);border-radius:3px}"
+    ".nbtrain-panel .code button{font:inherit;cursor:pointer;color:inherit;background:none;"
+    "border:1px solid rgba(128,128,128,.7);border-radius:3px;padding:1px 10px;height:auto;line-height:1.5}"
+    ".nbtrain-panel .muted{opacity:.74}"
+)
+
 # for the picture, which is always on white
 TRAIN, VALID, INK = "#1a66b0", "#a84e06", "#333333"

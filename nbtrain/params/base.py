@@ -195,10 +195,13 @@ def _without_strangers(cls: type[Params], values: dict[str, Any]) -> tuple[dict[
 
 def _as_param_error(error: ValidationError, options: Mapping[str, Option]) -> ParamError:
     """The first fault in words, with the flag as it is typed; the others are named after it."""
-    faults = [_fault(dict(item), options) for item in error.errors()]
+    places = [(item, _fault(dict(item), options)) for item in error.errors()]
+    faults = [fault for _, fault in places]
     distinct = list(dict.fromkeys(faults))
     what, more = distinct[0], distinct[1:]
-    return ParamError(what, why="; ".join(more) and f"also: {'; '.join(more)}")
+    told = ParamError(what, why="; ".join(more) and f"also: {'; '.join(more)}")
+    told.faults = {str(item["loc"][0]) if item["loc"] else "": fault for item, fault in places}
+    return told
 
 
 def _fault(item: dict[str, Any], options: Mapping[str, Option]) -> str:

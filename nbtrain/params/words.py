@@ -110,24 +110,31 @@ def read_body(
     return values
 
 
-def write_tokens(params: Params) -> list[str]:
+def write_tokens(params: Params, variables: Mapping[str, str] | None = None) -> list[str]:
     """The parameters that are not at their default as flags and values; secrets are left out.
+
+    Args:
+        variables: by parameter, the name of the variable that holds its value, to stand for it.
 
     Raises:
         ParamError: a value lives in the notebook only.
     """
-    options = params.options()
-    return [token for name, value in params.changed().items() for token in _written(options[name], value)]
+    options, tokens = params.options(), list[str]()
+    for name, value in params.changed().items():
+        held, item = (variables or {}).get(name), options[name]
+        tokens += ["--df" if "df" in item.aliases else item.flag, held] if held else _written(item, value)
+    return tokens
 
 
-def write_line(params: Params) -> str:
+def write_line(params: Params, variables: Mapping[str, str] | None = None) -> str:
     """The same as one line: `read_line(split(line).tokens)` gives it back."""
-    return " ".join(map(quote, write_tokens(params)))
+    return " ".join(map(quote, write_tokens(params, variables)))
 
 
-def write_body(params: Params) -> str:
+def write_body(params: Params, variables: Mapping[str, str] | None = None) -> str:
     """The same as the body of a cell: `read_body` gives it back."""
-    return "".join(f"{name} = {_python(name, value)}\n" for name, value in params.changed().items())
+    held = variables or {}
+    return "".join(f"{name} = {held.get(name) or _python(name, value)}\n" for name, value in params.changed().items())
 
 
 def _stray(word: Any, params_class: type[Params]) -> ParamError:
@@ -244,12 +251,13 @@ def _written(item: Option, value: Any) -> list[str]:
         return [f"--no-{item.flag[2:]}"]
     if isinstance(value, bool) and item.is_switch:
         return [item.flag if value else f"--no-{item.flag[2:]}"]
-    text = _word(item, value)
+    text = write_value(item, value)
     # only behind an = is a value that looks like a flag none
     return [f"{item.flag}={text}"] if text.startswith("--") else [item.flag, text]
 
 
-def _word(item: Option, value: Any) -> str:
+def write_value(item: Option, value: Any) -> str:
+    """A value as it stands behind its flag."""
     if value is None:
         return "none"
     if isinstance(value, str):

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from nbtrain.events import Event, Failed, Finished, Resumed, Started, Stopped, Warned
+from nbtrain.events import Changed, Event, Failed, Finished, Resumed, Started, Stopped, Warned
 from nbtrain.runs import status
 from nbtrain.runs.control import Control
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal
 
 _STATUS_SECONDS = 0.5
+_PAUSED_LOOK = 0.1
 
 Sink = Callable[[Event], None]
 
@@ -90,7 +91,7 @@ class ActiveRun:
             status.write(self.folder, stage=text)
 
     def requests(self) -> set[str]:
-        """What was asked since the last call, of stop, save and sample. A stop stays asked."""
+        """What was asked since the last call, of stop, save, sample, pause and go. A stop stays asked."""
         asked, self._waiting = self._waiting | self._control.take(), set()
         if not self.stopped and "stop" in asked:
             self.stopped = "asked to stop"
@@ -103,9 +104,31 @@ class ActiveRun:
         self._waiting = self.requests()
         return bool(self.stopped)
 
+    def changes(self) -> dict[str, float]:
+        """By parameter, the value that was asked for from the next step on; each is given once."""
+        asked = dict(self._control.values)
+        self._control.values.clear()
+        return asked
+
+    def pause(self, step: int, meanwhile: Callable[[set[str]], None]) -> None:
+        """Wait until the run may go on, or is to stop.
+
+        Args:
+            step: steps done.
+            meanwhile: does what else is asked in the time.
+        """
+        self.emit(Changed(step=step, name="state", old="running", new="paused"))
+        while not (asked := self.requests()) & {"go", "stop"}:
+            meanwhile(asked)
+            time.sleep(_PAUSED_LOOK)
+        self.emit(Changed(step=step, name="state", old="paused", new="running"))
+
     def _update_status(self, event: Event) -> None:
-        changes: dict[str, object] = {} if event.step is None else {"step": event.step}
+        done = event.step is not None and not isinstance(event, Changed)
+        changes: dict[str, object] = {"step": event.step} if done else {}
         match event:
+            case Changed(name="state"):
+                changes |= {"state": event.new}
             case Started() | Resumed():
                 changes |= {"state": "running", "stage": "", "cause": ""}
             case Finished() | Stopped():

@@ -25,6 +25,8 @@ class Record:
     series: training values by name, each a list of (step, value), steps rising.
     evaluations: one mapping an evaluation: "step" and the values.
     trials: of a sweep, by number: what was told of each last.
+    undone: changes of parameters after the checkpoint that the run went back to; they are due again at their steps.
+    paused: seconds for which training stood still since it was started or taken up again.
     """
 
     state: str = "starting"
@@ -40,6 +42,8 @@ class Record:
     saved: list[events.Saved] = field(default_factory=list)
     trials: dict[int, events.Tried] = field(default_factory=dict)
     changes: list[events.Changed] = field(default_factory=list)
+    undone: list[events.Changed] = field(default_factory=list)
+    paused: float = 0.0
     resumed: list[events.Resumed] = field(default_factory=list)
     end: events.Finished | events.Stopped | events.Failed | None = None
 
@@ -56,7 +60,7 @@ class Record:
         if self.first_time is None:
             self.first_time = event.time
         self.last_time = event.time
-        if event.step is not None and not isinstance(event, events.Resumed):
+        if event.step is not None and not isinstance(event, (events.Resumed, events.Changed)):
             self.step = max(self.step, event.step)
         match event:
             case events.Started():
@@ -78,16 +82,30 @@ class Record:
             case events.Tried():
                 self.trials[event.trial] = event
             case events.Changed():
-                self.changes.append(event)
+                self._change(event)
             case events.Resumed():
                 self._go_back_to(event)
             case events.Finished() | events.Stopped() | events.Failed():
                 self.end, self.state = event, event.kind
 
+    def _change(self, event: events.Changed) -> None:
+        if event.name == "state":
+            self.state = str(event.new)
+            if self.state == "running" and self.changes and self.changes[-1].name == "state":
+                self.paused += event.time - self.changes[-1].time
+        elif self.undone and (self.undone[0].step, self.undone[0].new) == (event.step, event.new):
+            self.undone.pop(0)
+        else:  # somebody wants it otherwise now
+            self.undone.clear()
+        self.changes.append(event)
+
     def _go_back_to(self, event: events.Resumed) -> None:
         """Drop what came after the checkpoint: it is trained again, and would stand twice in the curve."""
         step = event.step or 0
-        self.step, self.state, self.end = step, "running", None
+        self.step, self.state, self.end, self.paused = step, "running", None, 0.0
+        everything = [*self.changes, *self.undone]
+        self.changes = [change for change in everything if (change.step or 0) <= step]
+        self.undone = [change for change in everything if (change.step or 0) > step and change.name != "state"]
         self.series = {name: [point for point in points if point[0] <= step] for name, points in self.series.items()}
         self.evaluations = [row for row in self.evaluations if row["step"] <= step]
         self.samples = [sample for sample in self.samples if (sample.step or 0) <= step]
@@ -99,11 +117,27 @@ class Record:
         return self.started.total_steps if self.started else None
 
     @property
+    def by_hand(self) -> list[events.Changed]:
+        """The parameters that were given another value while it trained, in order."""
+        return [change for change in self.changes if change.name != "state"]
+
+    @property
     def metrics(self) -> Mapping[str, float]:
         """The last evaluation's values, or the last logged ones where there was none."""
         if self.evaluations:
             return {name: value for name, value in self.evaluations[-1].items() if name != "step"}
         return {name: points[-1][1] for name, points in self.series.items() if points}
+
+    def rows(self) -> dict[int, dict[str, float]]:
+        """By step all values of it; the names of those of an evaluation begin with `eval_`."""
+        found: dict[int, dict[str, float]] = {}
+        for name, points in self.series.items():
+            for step, value in points:
+                found.setdefault(step, {})[name] = value
+        for row in self.evaluations:
+            values = {f"eval_{name}": value for name, value in row.items() if name != "step"}
+            found.setdefault(int(row["step"]), {}).update(values)
+        return found
 
     @property
     def metric(self) -> str:

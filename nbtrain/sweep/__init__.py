@@ -16,6 +16,7 @@ from nbtrain.errors import RunError
 from nbtrain.params import Params
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder, read_params
+from nbtrain.runs.record import Record
 
 
 def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
@@ -47,3 +48,18 @@ def _is_sweep(run: RunFolder) -> bool:
         return bool(read_params(run)["params"].get("use_sweep"))
     except RunError:  # the run itself tells it
         return False
+
+
+def runs_of(sweep: RunFolder, record: Record) -> list[RunFolder]:
+    """The folders of a sweep's trials, by number; those of other machines lie there."""
+    found = (RunFolder(sweep.path / trial.place) for _, trial in sorted(record.trials.items()) if trial.place)
+    return [folder for folder in found if folder.params.is_file()]
+
+
+def best_of(sweep: RunFolder, record: Record) -> RunFolder | None:
+    """The folder of its best trial; None before the first, and where it lies elsewhere."""
+    best = record.series.get("best", [])
+    done = (trial for _, trial in sorted(record.trials.items()) if trial.state == "complete")
+    place = next((trial.place for trial in done if best and trial.value == best[-1][1]), "")
+    folder = RunFolder(sweep.path / place)
+    return folder if place and folder.params.is_file() else None

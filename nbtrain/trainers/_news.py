@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbtrain.events import Evaluated, Logged, Resumed, Sampled, Saved, Started
+from nbtrain.events import Changed, Evaluated, Logged, Resumed, Sampled, Saved, Started
 from nbtrain.runs import checkpoints
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.journal import story
 from nbtrain.runs.record import Record, lower_is_better
 from nbtrain.trainers._guard import Guard
+from nbtrain.trainers._rates import Rates
 
 Take = Callable[[int], tuple[Mapping[str, Any], ...]]
 """Samples of the model as it is after so many steps."""
@@ -99,7 +100,7 @@ class News:
 
     Attributes:
         values: of the last evaluation.
-        stopping: whether a stop was asked.
+        stopping: whether a stop was asked. pausing: whether to wait when the checkpoint is written.
         best: the best evaluation up to now.
         evaluate: measures held-out rows; whoever trains sets it.
     """
@@ -108,7 +109,8 @@ class News:
         self.params, self.run, self.guard, self.told, self.take = params, run, guard, told, told.take
         self.clock = Clock()
         self.values: dict[str, float] = {}
-        self.stopping = False
+        self.stopping = self.pausing = False
+        self.again: list[Changed] = []  # changes that the run had before it went back to a checkpoint
         self.best = Best(told.metric, params.early_stopping_threshold)
         self.evaluate: Callable[[], Any] = dict
 
@@ -138,6 +140,7 @@ class News:
                 if found["step"] <= state.global_step:  # what came later is measured again
                     self.best.is_better(int(found["step"]), {name: found[name] for name in found if name != "step"})
             run.emit(Resumed(step=state.global_step, checkpoint=place, differences=run.differences))
+            self.again = Record.of(story(run.folder.events)).undone if own else []
             if own and _due(args, state) and state.global_step not in {found["step"] for found in known}:
                 self.evaluate()  # a stop came before it: the best of the run must not depend on that
             if state.global_step >= state.max_steps or control.should_training_stop:
@@ -145,6 +148,21 @@ class News:
         else:
             self._sample(0, "base")
         self.clock.speed()
+
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, lr_scheduler: Any = None, **_: Any
+    ) -> None:
+        # here and not where it is asked: each checkpoint of a step is written before, those of a pause too
+        step = state.global_step + 1
+        wanted = self.run.changes()
+        if wanted:
+            self.again = []
+        while self.again and (self.again[0].step or 0) <= step:
+            change = self.again.pop(0)
+            wanted[change.name] = change.new
+        if "lr" in wanted:
+            old = Rates(optimizer, lr_scheduler).change(wanted["lr"])
+            self.run.emit(Changed(step=step, name="lr", old=old, new=wanted["lr"]))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.guard:
@@ -156,11 +174,12 @@ class News:
             control.should_evaluate = True
         asked, every = self.run.requests(), self.params.sample_every_n_steps if self.take else 0
         if "sample" in asked or (every and state.global_step % every == 0):
-            self._sample(state.global_step)
+            self._meanwhile({"sample"}, state.global_step)
         if "stop" in asked:
             self.stopping = control.should_training_stop = True
             control.should_evaluate = False
-        control.should_save |= bool(asked & {"save", "stop"})
+        self.pausing = "pause" in asked and not self.stopping
+        control.should_save |= bool(asked & {"save", "stop", "pause"})
         self._make_room(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -198,10 +217,22 @@ class News:
             checkpoints.commit(path)
             self.run.emit(Saved(step=state.global_step, path=str(path.relative_to(self.run.folder.path))))
             checkpoints.rotate(self.run.folder, self.params.save_total_limit, spare=self.best_checkpoint())
+            if self.pausing:  # what it has learnt is on the disk, whatever happens while it waits
+                self.pausing = False
+                self.run.pause(state.global_step, lambda asked: self._meanwhile(asked, state.global_step))
+                if self.run.stopped:
+                    self.stopping = control.should_training_stop = True
 
     def best_checkpoint(self) -> Path | None:
         """Where the weights of the best evaluation are, if they are to be kept."""
         return self.run.folder.checkpoints / f"checkpoint-{self.best.step}" if self.params.best_model else None
+
+    def _meanwhile(self, asked: set[str], step: int) -> None:
+        """What is done at once, also while the run is paused."""
+        if "sample" in asked and self.take is None:
+            self.run.warn("A sample was asked for: this run has none to show.")
+        elif "sample" in asked:
+            self._sample(step)
 
     def _sample(self, step: int, label: str = "") -> None:
         if self.take is None:

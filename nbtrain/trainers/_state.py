@@ -20,7 +20,7 @@ class Parts:
     """What a checkpoint holds.
 
     modules: name to module; its trained weights and its buffers, in NAME.safetensors. states: name to what has
-    state_dict and load_state_dict: optimiser, schedule, scaler, anything else that a step changes.
+    state_dict and load_state_dict: optimizer and schedule by these names, anything else that a step changes.
     describe: writes more into the folder, so that it opens as a model (config, tokenizer); not read back.
     """
 

@@ -3,7 +3,7 @@ same steps, requests, checkpoints, the best evaluation, a loss that is no number
 bit.
 
     settings = _steps.settings(params, run, epoch_steps=..., device=..., precision=..., evaluate=True)
-    parts = _steps.Parts({"model": model}, {"optimizer": optimizer, "scheduler": scheduler})
+    parts = _steps.Parts({"model": model}, {"optimizer": optimizer, "schedule": schedule})
     steps = _steps.Steps(params, run, settings, parts, told, evaluate=evaluate)
     with _steps.memory_told(lambda: steps.done + 1, params.batch_size):
         for step in steps:                  # steps done: after a resume it begins where the checkpoint is
@@ -121,7 +121,9 @@ class Steps:
 
     def __iter__(self) -> Iterator[int]:
         if self._begin():
+            moved = {"optimizer": self.parts.states["optimizer"], "lr_scheduler": self.parts.states["schedule"]}
             while self.done < self.settings.max_steps and not self._control.should_training_stop:
+                self.news.on_step_begin(self.settings, self._position, self._control, **moved)
                 yield self.done
                 self._finish()
 

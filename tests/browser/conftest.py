@@ -145,6 +145,40 @@ class Lab:
         area = self.cell(index).locator(".jp-OutputArea")
         return "\n".join(area.all_inner_texts())
 
+    def weakest_contrast(self, index, within=".nbtrain"):
+        """The lowest contrast of any text in a cell's output with what is behind it, and that text."""
+        return self.evaluate(
+            f"""const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[{index}];
+            const numbers = color => {{
+                const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number);
+                return [r, g, b, a];
+            }};
+            const light = rgb => {{
+                const [r, g, b] = rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+                return .2126 * r + .7152 * g + .0722 * b;
+            }};
+            const over = (top, share, below) => below.map((v, i) => share * top[i] + (1 - share) * v);
+            let weakest = [99, ''];
+            const texts = document.createTreeWalker(cell.querySelector('{within}'), NodeFilter.SHOW_TEXT);
+            while (texts.nextNode()) {{
+                const text = texts.currentNode.data.trim(), own = texts.currentNode.parentElement;
+                if (!text || own.closest('style, title, desc, [disabled]') || !own.getClientRects().length) continue;
+                const chain = [];
+                for (let each = own; each; each = each.parentElement) chain.push(getComputedStyle(each));
+                let behind = [255, 255, 255], strength = 1;
+                for (const style of [...chain].reverse()) {{
+                    const [r, g, b, a] = numbers(style.backgroundColor);
+                    behind = over([r, g, b], a, behind);
+                }}
+                for (const style of chain) strength *= Number(style.opacity);
+                const [r, g, b, a] = numbers(own instanceof SVGElement ? chain[0].fill : chain[0].color);
+                const levels = [light(over([r, g, b], a * strength, behind)), light(behind)].sort((x, y) => y - x);
+                const ratio = (levels[0] + .05) / (levels[1] + .05);
+                if (ratio < weakest[0]) weakest = [ratio, text];
+            }}
+            return weakest;"""
+        )
+
     def runs(self):
         """The run folders below the notebook's own."""
         return all_runs(self.folder)

@@ -34,41 +34,6 @@ def step_shown(lab, index):
     )
 
 
-def weakest_contrast(lab, index):
-    """The lowest contrast of any text in a cell's output with what is behind it, and that text."""
-    return lab.evaluate(
-        f"""const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[{index}];
-        const numbers = color => {{
-            const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number);
-            return [r, g, b, a];
-        }};
-        const light = rgb => {{
-            const [r, g, b] = rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-            return .2126 * r + .7152 * g + .0722 * b;
-        }};
-        const over = (top, share, below) => below.map((v, i) => share * top[i] + (1 - share) * v);
-        let weakest = [99, ''];
-        const texts = document.createTreeWalker(cell.querySelector('.nbtrain'), NodeFilter.SHOW_TEXT);
-        while (texts.nextNode()) {{
-            const text = texts.currentNode.data.trim(), own = texts.currentNode.parentElement;
-            if (!text || own.closest('style, svg title, desc') || !own.getClientRects().length) continue;
-            const chain = [];
-            for (let each = own; each; each = each.parentElement) chain.push(getComputedStyle(each));
-            let behind = [255, 255, 255], strength = 1;
-            for (const style of [...chain].reverse()) {{
-                const [r, g, b, a] = numbers(style.backgroundColor);
-                behind = over([r, g, b], a, behind);
-            }}
-            for (const style of chain) strength *= Number(style.opacity);
-            const [r, g, b, a] = numbers(own instanceof SVGElement ? chain[0].fill : chain[0].color);
-            const levels = [light(over([r, g, b], a * strength, behind)), light(behind)].sort((x, y) => y - x);
-            const ratio = (levels[0] + .05) / (levels[1] + .05);
-            if (ratio < weakest[0]) weakest = [ratio, text];
-        }}
-        return weakest;"""
-    )
-
-
 def test_the_curve_and_the_samples_come_while_it_trains_and_one_output_is_saved(lab):
     lab.open(f"run = %autotrain {TINY} {STEPS} --max-steps 40 --project-name grows", "run.status, run.record.step")
     lab.start(1)
@@ -91,7 +56,7 @@ def test_the_curve_and_the_samples_come_while_it_trains_and_one_output_is_saved(
         lab.command("apputils:change-theme", f"{{theme: 'JupyterLab {theme}'}}")
         lab.page.wait_for_timeout(1500)
         lab.picture(f"finished-{theme.lower()}")
-        ratio, text = weakest_contrast(lab, 1)
+        ratio, text = lab.weakest_contrast(1)
         assert ratio >= 4.5, f"{text!r} has a contrast of {ratio:.2f} in the {theme} theme"
 
 

@@ -176,3 +176,15 @@ def train(monkeypatch):
     monkeypatch.setattr("nbtrain.runs.launch.launch", launch)
     plant()
     return plant
+
+
+@pytest.fixture
+def opened(notebook):
+    """Open a panel with a line of the magic."""
+
+    def go(line="llm"):
+        cell = notebook(f"p = %autotrain panel {line}\np")
+        assert cell.error is None, cell.error
+        return notebook["p"]
+
+    return go

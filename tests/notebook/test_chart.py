@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from nbtrain.events import Changed
 from nbtrain.notebook import draw
 from nbtrain.notebook.chart import thin, ticks
 from nbtrain.notebook.curve import BUCKETS, Curves
@@ -133,3 +134,13 @@ def test_ticks_are_round_numbers_inside_the_range(low, high):
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
     pace = found[1] - found[0]
     assert f"{pace:.1e}"[:3] in ("1.0", "2.0", "5.0")
+
+
+def test_a_change_by_hand_stands_in_the_curve_at_its_step(a_run):
+    record = Record.of([*a_run(100), Changed(step=50, name="lr", old=1e-3, new=1e-5)])
+    html = draw.frame(record)
+    (x,) = re.findall(r'class="change"[^>]* d="M([\d.]+) ', html)
+    assert float(x) == pytest.approx(54 + (696 - 54) * 50 / 100, abs=0.1)
+    assert "from step 50 on: lr 1.00e-5, was 0.001000" in html and ">lr 1e-05</text>" in html
+    record.add(Changed(step=60, name="state", old="running", new="paused"))
+    assert draw.frame(record).count('class="change"') == 1 and "‖" in draw.frame(record)

@@ -110,11 +110,18 @@ def test_files_models_and_runs_are_offered(place):
 def test_run_ids_are_offered_newest_first():
     for name in ("first", "second"):
         folder.write_params(folder.claim(name, "llm", "sft"), trainers.load("llm").Params(trainer="sft"))
-    for verb in ("show", "attach", "stop", "resume", "export", "why"):
+    for verb in ("show", "attach", "stop", "resume", "export", "why", "set", "save", "sample", "pause", "go"):
         assert sorted(texts(f"%autotrain {verb} ")) == ["first", "second"]
     assert texts("run = %autotrain show s") == ["second"]
     assert texts("%autotrain export first --to ") == ["script", "yaml", "line", "cell", "command"]
     assert texts("%autotrain explain llm lora_r") == ["lora_r"]
+    assert texts("%autotrain set first ") == ["--lr"]
+
+
+def test_a_panel_is_offered_rooms_and_runs_and_the_flags_of_its_room():
+    folder.write_params(folder.claim("mine", "llm", "sft"), trainers.load("llm").Params(trainer="sft"))
+    assert {"llm", "tabular", "mine"} <= set(texts("%autotrain panel "))
+    assert texts("%autotrain panel llm --trainer dp") == ["dpo"]
 
 
 def test_a_run_in_a_variable_is_offered_as_a_model():

@@ -139,7 +139,7 @@ def test_a_run_stands_where_a_model_is_asked_for(notebook, train):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("%autotrain lm", "Did you mean llm"),
+        ("%autotrain llmm", "Did you mean llm"),
         ("%autotrain llm --modle x", "Did you mean --model"),
         ("%autotrain llm --df trian", "Did you mean train_df"),
         ("%autotrain llm --df trian", "train_df (1 row; columns: body)"),

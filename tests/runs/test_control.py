@@ -59,3 +59,34 @@ def test_a_stranger_in_the_folder_is_left_alone(run):
     (run.control / "notes.txt").write_text("mine")
     assert taker.take() == set()
     assert (run.control / "notes.txt").exists()
+
+
+def test_of_several_changes_the_last_counts_and_it_is_given_once(run):
+    taker = Control(run)
+    for value in (1e-3, 1e-5):
+        control.change(run, "lr", value)
+    assert taker.take() == set() and taker.values == {"lr": 1e-5}
+    taker.values.clear()
+    assert taker.take() == set() and taker.values == {} and not list(run.control.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "fast", "NaN", "-1", "0", "1e999", '"1"', "[1]"])
+def test_a_change_that_nobody_could_have_asked_for_is_dropped(run, text):
+    taker = Control(run)
+    (run.control / "lr").write_text(text)
+    assert taker.take() == set() and taker.values == {} and not list(run.control.iterdir())
+
+
+def test_what_cannot_be_changed_is_refused(run):
+    with pytest.raises(RunError, match="batch_size cannot be changed"):
+        control.change(run, "batch_size", 8)
+
+
+def test_of_pause_and_go_the_last_counts(run):
+    taker = Control(run)
+    for request in ("pause", "go"):
+        control.ask(run, request)
+    assert taker.take() == {"go"}
+    for request in ("go", "pause"):
+        control.ask(run, request)
+    assert taker.take() == {"pause"}

@@ -124,3 +124,21 @@ def test_of_losses_the_lower_is_better(metric):
 @pytest.mark.parametrize("metric", ["reward", "reward/letters", "f1_weighted", "accuracy", "rewards/margins", "map_50"])
 def test_of_rewards_the_higher_is_better(metric):
     assert not lower_is_better(metric)
+
+
+def test_a_paused_time_is_no_time_of_training():
+    pause = [Changed(time=30.0, step=20, name="state", old="running", new="paused")]
+    record = Record.of([*STORY, *pause])
+    assert record.state == "paused" and record.step == 20
+    record.add(Changed(time=90.0, step=20, name="state", old="paused", new="running"))
+    assert record.state == "running" and record.paused == 60.0
+
+
+def test_a_change_after_the_checkpoint_is_due_again_until_somebody_wants_it_otherwise():
+    back = Resumed(time=40.0, step=10, checkpoint="checkpoints/checkpoint-10")
+    record = Record.of([*STORY, back, back])
+    assert record.changes == [] and [change.step for change in record.undone] == [15]
+    again = Record.of([*STORY, back, Changed(time=50.0, step=15, name="lr", old=0.1, new=0.01)])
+    assert [change.step for change in again.changes] == [15] and again.undone == []
+    otherwise = Record.of([*STORY, back, Changed(time=50.0, step=12, name="lr", old=0.1, new=0.5), back])
+    assert [(change.step, change.new) for change in otherwise.undone] == [(12, 0.5)]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from nbtrain import trainers
 from nbtrain.models import load
-from nbtrain.runs import checkpoints
+from nbtrain.runs import checkpoints, control
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
@@ -128,13 +128,18 @@ def table(tmp_path):
 
 
 def _listen(run, asked):
-    """Ask `run` for things when its steps are logged."""
+    """Ask `run` for things when its steps are logged, or a value of it is made what `asked` names: (name, value) asks
+    for a change.
+    """
     emit, requests, waiting = run.emit, run.requests, set()
 
     def told(event):
         emit(event)
-        if event.kind == "logged" and event.step in asked:
-            waiting.add(asked[event.step])
+        wish = asked.get(event.step if event.kind == "logged" else getattr(event, "new", None))
+        if isinstance(wish, tuple):
+            control.change(run.folder, *wish)
+        elif wish:
+            waiting.add(wish)
 
     def answer():
         found = requests() | waiting

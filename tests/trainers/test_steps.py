@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from nbtrain import trainers
 from nbtrain.errors import ParamError, TrainingError
 from nbtrain.models import load
-from nbtrain.runs import checkpoints
+from nbtrain.runs import checkpoints, control
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
@@ -64,7 +64,14 @@ def _train(params, run, asked, spoil, evaluate, take):
 
     steps = _steps.Steps(params, run, settings, parts, told, epoch_steps=5, evaluate=measure if evaluate else None)
     requests = run.requests
-    run.requests = lambda: requests() | ({asked.pop(steps.done)} if steps.done in asked else set())
+
+    def ask():
+        wish = asked.pop(steps.done, None)
+        if isinstance(wish, tuple):
+            control.change(run.folder, *wish)
+        return requests() | ({wish} if isinstance(wish, str) else set())
+
+    run.requests = ask
     with _steps.memory_told(lambda: steps.done + 1, params.batch_size):
         for step in steps:
             at = steps.epoch(step)[1] * 4
@@ -81,6 +88,10 @@ def _train(params, run, asked, spoil, evaluate, take):
 
 def kinds(run, *wanted):
     return [(event.kind, event.step) for event in run.events if event.kind in wanted]
+
+
+def rates(run):
+    return [event.values["learning_rate"] for event in run.events if event.kind == "logged"]
 
 
 def same(one, other):
@@ -128,6 +139,17 @@ def test_save_and_sample_are_done_at_the_step_where_they_are_asked(trained):
     run = trained(asked={2: "save", 3: "sample"}, take=lambda step: ({"prompt": "p", "output": str(step)},))
     assert ("saved", 2) in kinds(run, "saved")
     assert [event.samples[0]["output"] for event in run.events if event.kind == "sampled"] == ["0", "3", "5", "10"]
+
+
+def test_a_learning_rate_that_is_changed_keeps_its_schedule_and_is_kept_by_a_resumed_run(trained):
+    plain, whole = trained(), trained(asked={3: ("lr", 0.01)})
+    part = trained(asked={3: ("lr", 0.01), 6: "stop"})
+    assert rates(whole)[:3] == rates(plain)[:3]
+    assert rates(whole)[3:] == pytest.approx([rate / 5 for rate in rates(plain)[3:]])
+    assert [(event.step, event.old, event.new) for event in whole.events if event.kind == "changed"] == [
+        (4, 0.05, 0.01)
+    ]
+    assert same(trained(resume=part.folder), whole) and not same(plain, whole)
 
 
 def test_the_best_evaluation_is_kept(trained):

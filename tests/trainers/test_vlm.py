@@ -37,9 +37,9 @@ def picture(cell):
 
 @pytest.fixture(scope="session")
 def learnt(in_room):
-    """Most of the demo, twice over."""
+    """Half of the demo, twice over."""
     return in_room(
-        "vlm", **{**SHORT, "lr": 1e-3, "epochs": 2, "max_samples": 400, "generate_rows": 40, "eval_batch_size": 20}
+        "vlm", **{**SHORT, "lr": 1e-3, "epochs": 2, "max_samples": 280, "generate_rows": 28, "eval_batch_size": 14}
     )
 
 
@@ -68,7 +68,7 @@ def test_the_evaluation_is_the_mean_over_all_tokens_of_answers(learnt):
         with torch.no_grad():
             total += model(**batch, labels=labels).loss.item() * (labels != -100).sum().item()
         count += (labels != -100).sum().item()
-    assert len(splits.valid) == 40
+    assert len(splits.valid) == 28
     assert learnt.values["loss"] == pytest.approx(total / count, rel=1e-4)
 
 
@@ -83,9 +83,9 @@ def test_samples_show_the_picture_with_what_is_asked_of_it(learnt):
 
 def test_the_report_tells_the_worst_answers_first_and_what_is_easy(learnt):
     rows = learnt.report["written"]
-    assert len(rows) == 40 and [row["f1"] for row in rows] == sorted(row["f1"] for row in rows)
+    assert len(rows) == 28 and [row["f1"] for row in rows] == sorted(row["f1"] for row in rows)
     right = sum(row["written"] == row["references"][0] for row in rows)
-    assert learnt.values["exact_match"] == pytest.approx(right / 40, abs=0.03)
+    assert learnt.values["exact_match"] == pytest.approx(right / 28, abs=0.04)
     assert learnt.report["always_the_commonest_answer"]["answer"] == "no"
 
 

@@ -68,6 +68,7 @@ class GenericParams(Basic, Base):
 
 
 Params = GenericParams
+OBEYS = ("stop",)
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:

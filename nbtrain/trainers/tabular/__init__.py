@@ -111,6 +111,7 @@ class TabularParams(Basic, Data, Base):
 
 
 Params = TabularParams
+OBEYS = ("stop",)
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
