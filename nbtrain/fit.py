@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, hub, redact, trainers
+from nbtrain import events, hub, measuring, redact, trainers
 from nbtrain.errors import NbtrainError, RunError, TrainingError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, process, status
@@ -123,7 +123,7 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     if resume:
         active.differences = _differences(active.folder, inputs)
         active.resume_from = checkpoints.newest(active.folder)
-        if active.resume_from is None:
+        if active.resume_from is None and not params.use_sweep:
             active.warn("no verified checkpoint was found: the run starts from the beginning")
             active.emit(events.Resumed(step=0, checkpoint="", differences=active.differences))
     else:
@@ -135,7 +135,9 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
-    return train(params, active)
+    measuring.check(params)
+    values = train(params, active)
+    return {**values, **measuring.at_end(params, active, values)}
 
 
 def _began(run: RunFolder) -> float:
@@ -228,7 +230,7 @@ def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float
     }
     atomic_write(run.report, json.dumps(report, indent=1, default=str))
     export.write(params, run)
-    atomic_write(run.card, card.card(params, record, run))
+    atomic_write(run.card, card.card(active.trained or params, record, run))
 
 
 def _step(run: RunFolder) -> int:

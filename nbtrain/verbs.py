@@ -12,11 +12,13 @@ from typing import Any
 from nbtrain import __version__, controls, tools, trainers
 from nbtrain.answers import Answer
 from nbtrain.errors import ParamError, RunError, nearest
+from nbtrain.events import Tried
 from nbtrain.params import Params, words
 from nbtrain.params.tokens import is_flag
 from nbtrain.plain import line, number, visible
 from nbtrain.run import Run
 from nbtrain.runs import folder
+from nbtrain.sweep import joining
 
 VERBS = {
     "check": ("ROOM --name value ...", "read the data and judge every row; nothing is trained"),
@@ -38,6 +40,7 @@ VERBS = {
     "panel": ("ROOM [--name value ...] | ID", "a form for a room, or for a run that there is; in a notebook"),
     "export": ("ID [--to script|yaml|cell|line|command] [FILE]", "what does the same again, as text or into a file"),
     "why": ("[ID]", "why a run failed, with the end of its log; without ID: the last that did"),
+    "sweep-worker": (joining.USAGE, "take part in a sweep that goes on, also from another machine"),
     "tools": (tools.USAGE, "one model out of a base and its adapter"),
     "doctor": ("", "what this machine has and what it lacks"),
     "explain": ("[ROOM] NAME", "one parameter: what it does, its values, its default, who reads it"),
@@ -146,9 +149,16 @@ def summary(run: Run) -> list[str]:
         lines.append(", ".join(f"{name} {number(value)}" for name, value in record.metrics.items()))
     if run.best:
         lines.append(f"best {record.metric} {number(run.best[1])} at step {run.best[0]}")
+    lines += [_trial(trial) for _, trial in sorted(record.trials.items())]
     lines += [f"note: {notice.message}" for notice in record.notices]
     lines += run.error.lines() if run.error else []
     return [*lines, str(run.path)]
+
+
+def _trial(trial: Tried) -> str:
+    value = "" if trial.value is None else f" {number(trial.value)}"
+    given = ", ".join(f"{name} {number(each)}" for name, each in trial.given.items())
+    return f"trial {trial.trial}: {trial.state}{value} ({given})" + (f": {line(trial.cause)}" if trial.cause else "")
 
 
 def overview(command: str) -> str:

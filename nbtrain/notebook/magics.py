@@ -26,8 +26,12 @@ SWITCHES = {
     "room": ("--background", "--in-process", "--help"),
     "attach": ("--background",),
     "resume": ("--background",),
+    "sweep-worker": ("--background",),
 }
-VALUED = {"room": ("--into", "--preview-trainer"), "attach": ("--into",), "resume": ("--into",), "show": ("--into",)}
+VALUED = {
+    "room": ("--into", "--preview-trainer"),
+    **dict.fromkeys(("attach", "resume", "show", "sweep-worker"), ("--into",)),
+}
 
 
 @magics_class
@@ -80,15 +84,15 @@ class AutotrainMagics(Magics):
         Raises:
             NbtrainError: the run failed, and was waited for.
         """
-        from nbtrain import fit
+        from nbtrain import sweep
         from nbtrain.run import Run, start
 
         root = self.settings.runs_folder
         if not in_process:
             return self._follow(start(params, root=root), background, into)
-        run = Run(fit.prepare(params, root=root))
+        run = Run(sweep.prepare(params, root=root))
         view = self._view(run, into)
-        fit.fit(run.folder, sinks=(lambda event: view.look(),), secrets=params.secrets())
+        sweep.fit(run.folder, sinks=(lambda event: view.look(),), secrets=params.secrets())
         view.look()
         return _whole(run)
 
@@ -121,6 +125,7 @@ class AutotrainMagics(Magics):
     def _obey(self, line: str, cell: str) -> Run | Panel | None:
         from nbtrain import verbs
         from nbtrain.params import words
+        from nbtrain.sweep import joining
 
         remember_environment()  # a variable of it may be in what the user wrote, and so in an error
         tokens, silent = words.split(line, self.shell.user_ns)
@@ -143,6 +148,8 @@ class AutotrainMagics(Magics):
         if kind == "room":
             params = verbs.parameters(verb, rest, body=cell, names=self.shell.user_ns)
             run = self.train(params, background=background, in_process="--in-process" in own, into=into)
+        elif verb == "sweep-worker":
+            run = self.train(joining.joined(rest), background=background, into=into)
         else:
             run = verbs.run_of(rest, verb, self.settings.runs_folder)
             run = self._again(run, verb, background, into)

@@ -125,6 +125,20 @@ def make_ready() -> None:
     _keep_freed_memory()
 
 
+def environment() -> dict[str, str]:
+    """The variables of a process that is to train: this one's, and ours."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ours = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+        "MPLBACKEND": "agg",  # a kernel's own backend draws into its cells; there are none here
+    }
+    # accelerate would set one thread, and half or more of a CPU would stand idle
+    return {"OMP_NUM_THREADS": str(cores), **os.environ, **ours}
+
+
 def spare_bitsandbytes() -> None:
     """Keep bitsandbytes out of this process, which trains one run that does not need it.
 

@@ -17,12 +17,12 @@ from nbtrain.data import columns, read
 from nbtrain.data.labelled import TEXTS, Form, Texts
 from nbtrain.data.places import Places
 from nbtrain.data.tokens import identity
-from nbtrain.errors import ParamError, RunError
+from nbtrain.errors import ParamError
 from nbtrain.models import load
 from nbtrain.models.pretrained import TINY, open_tokenizer
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder
+from nbtrain.trainers import _encoder, _examples
 
 TINY_TEXT = TINY.parent / "text"
 BETTER = "answerdotai/ModernBERT-base"
@@ -227,18 +227,8 @@ def to_measure(
     Raises:
         RunError: the run held nothing out. DataError: the rows cannot be used.
     """
-    changes = (
-        {} if data is None else {"data_path": data, "valid_split": None, "valid_fraction": 0.0, "max_samples": None}
-    )
-    asked = params.but(**changes)
     with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
-        splits = read.read(asked, Path(cache), by=by)
-        form = form_of(splits.train)
-        splits, _ = judge.check(splits, form, on_bad_rows=params.on_bad_rows)
-        rows = splits.valid if data is None else splits.train
-        if rows is None:
-            raise RunError("the run held no rows out", fix="give rows: run.evaluate(data)")
-        yield rows, form
+        yield _examples.judged(params, data, Path(cache), lambda splits: form_of(splits.train), by)
 
 
 def usage(path: Path, said: str) -> tuple[str, str]:
