@@ -1,7 +1,8 @@
 """The process that trains: `python -P -m nbtrain.worker [--warm]` waits for a line on stdin, does as it says, and ends.
 With --stay it waits for the next line then, until stdin is closed.
 
-The line is JSON: {"folder", "secrets", "resume", "cwd", "environment"}. stdin closed without one: not wanted, exit 0.
+The line is JSON: {"folder", "secrets", "resume", "rehearse", "cwd", "environment"}. stdin closed without one: not
+wanted, exit 0.
 Exit code: 0 only for a run that finished, 3 for one that was stopped as asked, 1 for one that failed.
 """
 
@@ -139,12 +140,22 @@ def _train(assignment: Mapping[str, Any]) -> int:
         os.chdir(assignment["cwd"])
         from nbtrain.sweep import fit
 
-        state = fit(folder, resume=assignment["resume"], secrets=secrets)
+        state = fit(folder, resume=assignment["resume"], secrets=secrets, **_instead(assignment.get("rehearse")))
     except BaseException as error:
         traceback.print_exc()
         ending.fail(folder, _as_ours(error))
         state = "failed"
     return ending.CODES[state]
+
+
+def _instead(asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What trains in the place of the room, where the run is only looked at."""
+    if not asked:
+        return {}
+    from nbtrain.trainers import _rehearsal
+
+    process.take_no_more()  # a question must not end the notebook that asks it
+    return {"train": _rehearsal.instead(asked)}
 
 
 def _write_to(folder: RunFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nbtrain.notebook.settings import NBTrain
     from nbtrain.params import Params
     from nbtrain.run import Run
+    from nbtrain.verbs import Question
 
 COMMAND = "%autotrain"
 SWITCHES = {
@@ -130,7 +132,7 @@ class AutotrainMagics(Magics):
         verb = verbs.known(tokens[0]) if tokens and tokens[0] != "--help" else "help"
         kind = verb if verb in verbs.VERBS else "room"
         own, rest = words.take(tokens[1:], switches=("--help", *SWITCHES.get(kind, ())), valued=VALUED.get(kind, ()))
-        if cell.strip() and kind not in ("room", "check"):
+        if cell.strip() and kind not in ("room", *verbs.OF_DATA):
             raise ParamError(f"{verb} has no use for the lines of a cell", fix=f"write {COMMAND} {verb} on one line")
         if kind == "room" and own.keys() & {"--help", "--preview-trainer"}:
             return _tell(verbs.help_of(verb, own.get("--preview-trainer"), COMMAND))
@@ -140,7 +142,7 @@ class AutotrainMagics(Magics):
             return self._panel(rest)
         if verb in verbs.ANSWERS:
             root = self.settings.runs_folder
-            return _tell(verbs.answer(verb, verbs.Question(rest, COMMAND, self.shell.user_ns, cell, root)))
+            return _answer(verb, verbs.Question(rest, COMMAND, self.shell.user_ns, cell, root))
         into = _variable(own.get("--into", ""))
         background = "--background" in own
         if kind == "room":
@@ -215,6 +217,17 @@ def _variable(name: object) -> str:
     if not isinstance(name, str) or (name and not name.isidentifier()):
         raise ParamError(f"--into is the name of a variable; found {name!r}")
     return name
+
+
+def _answer(verb: str, question: Question) -> None:
+    """Answer in the cell; what takes its time is drawn while it grows."""
+    from nbtrain import verbs
+    from nbtrain.notebook.answers import Shown, opens_a_field
+
+    if verb == "chat" and opens_a_field(question):
+        return
+    shown = Shown()
+    shown.whole(verbs.ANSWERS[verb](replace(question, news=shown.growing)))
 
 
 def _tell(text: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from nbtrain.events import Tried
 from nbtrain.notebook import trials
-from nbtrain.notebook.chart import WIDTH, Frame, grid, letters, short, with_margin
+from nbtrain.notebook.chart import grid
 from nbtrain.notebook.html import Markup, fill, join
+from nbtrain.notebook.shapes import WIDTH, Frame, short, with_margin, words_at
 from nbtrain.plain import line, number
 from nbtrain.runs.record import Record
 
@@ -78,9 +79,9 @@ def _stairs(best: Sequence[tuple[int, float]], frame: Frame) -> Markup:
 def _legend(name: str) -> list[Markup]:
     return [
         fill('<path d="M$x 10h18" stroke="$colour" stroke-width="2"/>', x=_LEFT, colour=_TRAIN),
-        letters(_LEFT + 25, 14, f"best {name} so far", "start"),
+        words_at(_LEFT + 25, 14, f"best {name} so far", "start"),
         fill('<circle cx="$x" cy="10" r="3.5" fill="$colour"/>', x=_LEFT + 219, colour=_VALID),
-        letters(_LEFT + 230, 14, "a trial, when it ended", "start"),
+        words_at(_LEFT + 230, 14, "a trial, when it ended", "start"),
     ]
 
 
@@ -113,8 +114,8 @@ def _across(record: Record, done: Sequence[Tried], sentence: str) -> Markup:
     for x, axis in zip(across, axes, strict=True):
         upright = fill('<path d="M$x ${top}V$bottom" stroke="currentColor" stroke-opacity=".4"/>',
                        x=short(x), top=_AXES_TOP, bottom=bottom)  # fmt: skip
-        ends = [letters(x, bottom + 14, axis.low, "middle"), letters(x, _AXES_TOP - 4, axis.high, "middle")]
-        parts += [upright, *ends, letters(x, bottom + 30, line(axis.name.replace("_", " "), 18), "middle")]
+        ends = [words_at(x, bottom + 14, axis.low, "middle"), words_at(x, _AXES_TOP - 4, axis.high, "middle")]
+        parts += [upright, *ends, words_at(x, bottom + 30, line(axis.name.replace("_", " "), 18), "middle")]
     return _svg("across", bottom + 38, "each trial across its parameters; the best is thick", sentence, parts)
 
 
@@ -154,15 +155,15 @@ def _importance(record: Record) -> Markup:
     shares = list(trials.importance(record).items())[:_AXES]
     if not shares:
         return Markup()
-    parts = [letters(_LEFT, 14, "what matters: share of each parameter in the differences", "start")]
+    parts = [words_at(_LEFT, 14, "what matters: share of each parameter in the differences", "start")]
     for index, (name, share) in enumerate(shares):
         y = 24 + index * _ROW
-        parts.append(letters(_LEFT + 96, y + 10, line(name.replace("_", " "), 18), "end"))
+        parts.append(words_at(_LEFT + 96, y + 10, line(name.replace("_", " "), 18), "end"))
         parts.append(
             fill('<rect class="share" x="$x" y="$y" width="$width" height="11" rx="2" fill="$colour"/>',
                  x=_LEFT + 104, y=y, width=short(max(share, 0.0) * _BAR), colour=_TRAIN)
         )  # fmt: skip
-        parts.append(letters(_LEFT + 112 + max(share, 0.0) * _BAR, y + 10, f"{100 * share:.0f} %", "start"))
+        parts.append(words_at(_LEFT + 112 + max(share, 0.0) * _BAR, y + 10, f"{100 * share:.0f} %", "start"))
     told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
     return _svg("importance", 30 + len(shares) * _ROW, "how much each parameter matters", told, parts)
 

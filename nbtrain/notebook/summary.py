@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from nbtrain.events import Failed, Stopped
 from nbtrain.notebook import trials
-from nbtrain.notebook.curve import Curve, Curves, metric, series
 from nbtrain.plain import duration, line, number
+from nbtrain.runs.curve import Curves, metric, series, sparkline
 from nbtrain.runs.record import Record
 from nbtrain.runs.status import ENDED, Status
 
@@ -195,17 +195,3 @@ def _course(first: float, last: float) -> str:
     if abs(last - first) <= 0.01 * abs(first):
         return f"stayed at {number(last)}"
     return f"{'fell' if last < first else 'rose'} from {number(first)} to {number(last)}"
-
-
-def sparkline(curve: Curve, width: int = 48) -> str:
-    """The curve in one line of text, a gap where there is no number."""
-    points = [point for stroke in curve.smooth() for point in stroke]
-    if len(points) < 2:
-        return ""
-    cells: list[list[float]] = [[] for _ in range(min(width, len(points)))]
-    first, last = points[0][0], points[-1][0]
-    for step, value in points:
-        cells[min(int((step - first) / ((last - first) or 1) * len(cells)), len(cells) - 1)].append(value)
-    means = [sum(cell) / len(cell) if cell else None for cell in cells]
-    low, high = min(value for _, value in points), max(value for _, value in points)
-    return "".join(" " if mean is None else "▁▂▃▄▅▆▇█"[round(7 * (mean - low) / ((high - low) or 1))] for mean in means)

@@ -34,6 +34,7 @@ class ActiveRun:
         stopped: why the run was asked to stop, '' while it was not.
         report: what the room adds to report.json: tables and figures of its own, as plain data.
         trained: the parameters of the model, where they are not the run's: in a sweep those of its best trial.
+        rehearsal: what is done in the place of training where a run is only looked at, else None.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ActiveRun:
         self.stopped = ""
         self.report: dict[str, Any] = {}
         self.trained: Any = None
+        self.rehearsal: Any = None
         self._journal = journal
         self._sinks = list(sinks)
         self._control = Control(folder)

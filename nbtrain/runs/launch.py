@@ -106,17 +106,24 @@ _workers: dict[Path, Worker] = {}
 """The workers that this process started: only a parent reads an exit code, whoever holds the handle."""
 
 
-def launch(folder: RunFolder, secrets: Mapping[str, str] | None = None, *, resume: bool = False) -> Worker:
+def launch(
+    folder: RunFolder,
+    secrets: Mapping[str, str] | None = None,
+    *,
+    resume: bool = False,
+    rehearse: Mapping[str, Any] | None = None,
+) -> Worker:
     """Train a prepared run in a process of its own; returns at once.
 
     Args:
         secrets: values of secret parameters.
         resume: go on from the newest good checkpoint.
+        rehearse: what is done in the place of training, as `trainers._rehearsal.instead` takes it.
 
     Raises:
         RunError: it is being trained already.
     """
-    what = assignment(folder, secrets, resume=resume)
+    what = assignment(folder, secrets, resume=resume) | {"rehearse": dict(rehearse or {})}
     child = (not what["few_bits"] and _from_standby(folder, what)) or _from_cold(folder, what)
     _workers[folder.path] = worker = Worker(folder, child.pid, child)
     return worker

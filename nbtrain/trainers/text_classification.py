@@ -114,7 +114,7 @@ def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged, and the classes by split."""
     splits = read.read(params, cache, by=partial(_classes_of, params))
     form = _form(params, splits.train)
-    return _encoder.check(params, splits, form, more=_balance)
+    return _encoder.check(params, splits, form, more=_balance, rendered=partial(_texts.rendered, params, form))
 
 
 def _form(params: Any, rows: Any) -> Form:

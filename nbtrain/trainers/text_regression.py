@@ -98,7 +98,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged, and what the numbers are by split."""
     splits = read.read(params, cache)
-    return _encoder.check(params, splits, _form(params, splits.train), more=_spread)
+    form = _form(params, splits.train)
+    return _encoder.check(params, splits, form, more=_spread, rendered=partial(_texts.rendered, params, form))
 
 
 def _form(params: Any, rows: Any) -> Form:

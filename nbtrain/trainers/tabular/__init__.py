@@ -33,6 +33,8 @@ Metric = Literal[
     "rmse", "mae", "median_error", "r2",
 ]  # fmt: skip
 
+CANNOT_REHEARSE = "its models are fitted whole, not step by step, and --time-limit says how long that may take"
+
 
 def _names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
