@@ -49,7 +49,7 @@ def chart(curves: Curves, record: Record, sentence: str) -> Markup:
     name, best = series(record), record.best(curves.metric)
     steps = (0.0, float(max(record.step, 1)))
     main = Frame(TOP, _HEIGHT, steps, with_margin(min(values), max(values)))
-    parts = [*_grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
+    parts = [*grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
     parts += [_line("raw", raw, main), _line("smooth", smooth, main), _line("valid", valid, main)]
     parts += [*_marks(valid, main, best), *_changes(record, main)]
     bottom = TOP + _HEIGHT
@@ -123,7 +123,7 @@ def _changes(record: Record, frame: Frame) -> list[Markup]:
     return parts
 
 
-def _grid(frame: Frame) -> list[Markup]:
+def grid(frame: Frame) -> list[Markup]:
     """Lines across with their values at the left, and the steps below."""
     parts = []
     for value in ticks(*frame.values, 5):
