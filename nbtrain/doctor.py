@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nbtrain import __version__, trainers
+from nbtrain.errors import MissingExtra
 from nbtrain.redact import NAMES
 
 State = Literal["fine", "note", "trouble"]
@@ -145,16 +146,43 @@ def extras() -> list[Finding]:
 
 
 def _extra(name: str) -> Finding:
+    faults = lacks(name)
+    if not faults:
+        return Finding(f"[{name}]", "fine", ", ".join(f"{each.name} {installed(each.name)}" for each in needed(name)))
+    return Finding(f"[{name}]", "note", f"lacks {', '.join(faults)}: {pip_line(name)}")
+
+
+def lacks(extra: str) -> list[str]:
+    """The packages of an extra that are not installed, or not in a version that it takes."""
     faults = []
-    for each in needed(name):
+    for each in needed(extra):
         version = installed(each.name)
         if version is None:
             faults.append(each.name)
         elif not each.specifier.contains(version, prereleases=True):
             faults.append(f"{each.name} {version} (needs {each.specifier})")
-    if not faults:
-        return Finding(f"[{name}]", "fine", ", ".join(f"{each.name} {installed(each.name)}" for each in needed(name)))
-    return Finding(f"[{name}]", "note", f"lacks {', '.join(faults)}: {pip_line(name)}")
+    return faults
+
+
+def unimportable(error: ImportError, room: str) -> MissingExtra:
+    """What a room could not import, in words: missing, too old, or loaded in another version than is installed."""
+    module = (error.name or str(error)).partition(".")[0]
+    extra = extra_of(room)
+    # a distribution and its module may have different names: scikit-learn is sklearn
+    owner = importlib.metadata.packages_distributions().get(module, [module.replace("_", "-")])[0]
+    running, lying = getattr(sys.modules.get(module), "__version__", None), installed(owner)
+    if lying is None:
+        what = f"{room} needs {owner}, which is not installed"
+    elif isinstance(running, str) and running.split("+")[0] != lying.split("+")[0]:
+        what = f"{owner} {running} is loaded, {lying} is installed, and {room} cannot use what is loaded"
+        return MissingExtra(what, why=str(error), fix="restart the kernel: it then loads what is installed.")
+    else:
+        what = f"{owner} {lying} does not have what {room} needs"
+    wanted = next((str(each) for each in needed(extra) if canonicalize_name(each.name) == canonicalize_name(owner)), "")
+    line = pip_line(extra) if wanted else f'{"%" if "ipykernel" in sys.modules else ""}pip install -U {owner}'
+    restart = ", then restart the kernel." if running or lying else "."
+    where = f"extra [{extra}]: {wanted}" if wanted else ""
+    return MissingExtra(what, where=where, why=str(error), fix=line + restart)
 
 
 def pip_line(extra: str) -> str:

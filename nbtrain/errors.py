@@ -64,7 +64,13 @@ class ParamError(NbtrainError, ValueError):
 
 
 class DataError(NbtrainError, ValueError):
-    """Data that cannot be read, lacks a column, or has rows that cannot be used."""
+    """Data that cannot be read, lacks a column, or has rows that cannot be used.
+
+    Attributes:
+        column: one that the user names and that is not there; '' where that is not the fault.
+    """
+
+    column = ""
 
 
 class ModelError(NbtrainError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, hub, redact, trainers
+from nbtrain import doctor, events, hub, redact, trainers
+from nbtrain.data import columns
 from nbtrain.errors import NbtrainError, RunError, TrainingError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, process, status
@@ -23,6 +27,7 @@ from nbtrain.runs.record import Record
 
 Sink = Callable[[events.Event], None]
 Train = Callable[[Any, ActiveRun], Mapping[str, float]]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HASHED = 256 * 2**20  # a larger input is known by size and time alone: hashing it would delay the first step
 
 
@@ -135,7 +140,8 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
-    return train(params, active)
+    with columns.placed(params):
+        return train(params, active)
 
 
 def _began(run: RunFolder) -> float:
@@ -195,16 +201,42 @@ def _as_ours(error: BaseException, run: RunFolder) -> NbtrainError:
     where = f"{Path(last[0].filename).name}, line {last[0].lineno}, in {last[0].name}" if last else ""
     # a message of a library can be pages long; the whole of it is in error.txt
     first = str(error).strip().split("\n")[0][:300] or "no message"
-    if isinstance(error, OSError) and error.errno == 28:
-        return RunError("the disk is full", where=where, fix=f"free some space and resume the run {run.name}")
+    if _is_disk_full(error):
+        return _disk_full(run, first)
+    if isinstance(error, ImportError):
+        return doctor.unimportable(error, folder.read_params(run)["room"])
     return TrainingError(
         f"{name}: {first}", where=where, fix=f"`why {run.name}` shows the whole traceback ({run.error})"
     )
 
 
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether a write found no room: no space, a quota, or a limit on the size of files."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        # safetensors and torch write without Python, and tell only what the system said
+        if os.strerror(errno.ENOSPC) in str(error) or any(f"(os error {number})" in str(error) for number in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _disk_full(run: RunFolder, said: str) -> TrainingError:
+    free = shutil.disk_usage(run.path).free / 1e6
+    return TrainingError(
+        f"the disk is full: {free:,.0f} MB are free",
+        where=str(run.path),
+        why=said,
+        fix=f"free some space, then `resume {run.name}` goes on from its last whole checkpoint; "
+        "--save-total-limit 1 keeps fewer of them, --project-name puts a run on another disk.",
+    )
+
+
 def _write_error(run: RunFolder, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
-    atomic_write(run.error, redact.redact(text))
+    with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
+        atomic_write(run.error, redact.redact(text))
 
 
 def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float], began: float) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtrain import __version__, controls, tools, trainers
+from nbtrain.data import columns
 from nbtrain.errors import ParamError, RunError, nearest
 from nbtrain.params import Params, words
 from nbtrain.params.tokens import is_flag
@@ -268,7 +269,7 @@ def _check(asked: Question) -> str:
         raise ParamError(f"check needs a room: check {VERBS['check'][0]}", fix=f"rooms: {', '.join(trainers.names())}")
     room = known(asked.tokens[0])
     params: Any = parameters(room, asked.tokens[1:], body=asked.body, names=asked.names)
-    with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
+    with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache, columns.placed(params):
         return "\n".join([*params.notices, *trainers.load(room).check(params, Path(cache))])
 
 

@@ -114,4 +114,5 @@ def template_for(
     if path.is_file():
         return path.read_text(encoding="utf-8")
     what = f"--chat-template is one of {', '.join(TEMPLATES)}, tokenizer, a file or jinja; found {name!r}."
-    raise ParamError(what + nearest(name, [*TEMPLATES, "tokenizer"]))
+    fix = "Name one of them, or leave it out: the tokenizer's own is taken."
+    raise ParamError(what + nearest(name, [*TEMPLATES, "tokenizer"]), fix=fix)
