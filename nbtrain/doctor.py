@@ -179,7 +179,7 @@ def unimportable(error: ImportError, room: str) -> MissingExtra:
     else:
         what = f"{owner} {lying} does not have what {room} needs"
     wanted = next((str(each) for each in needed(extra) if canonicalize_name(each.name) == canonicalize_name(owner)), "")
-    line = pip_line(extra) if wanted else f'{"%" if "ipykernel" in sys.modules else ""}pip install -U {owner}'
+    line = pip_line(extra) if wanted else f"{'%' if 'ipykernel' in sys.modules else ''}pip install -U {owner}"
     restart = ", then restart the kernel." if running or lying else "."
     where = f"extra [{extra}]: {wanted}" if wanted else ""
     return MissingExtra(what, where=where, why=str(error), fix=line + restart)

@@ -16,7 +16,7 @@ from typing import Any
 
 from nbtrain import doctor, events, hub, redact, trainers
 from nbtrain.data import columns
-from nbtrain.errors import NbtrainError, RunError, TrainingError
+from nbtrain.errors import NbtrainError, TrainingError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, process, status
 from nbtrain.runs.active import ActiveRun
@@ -39,12 +39,14 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
         root: the folder in which a plain name becomes a run.
 
     Raises:
-        DataError: the rows cannot be stored. RunError: the folder cannot be made.
+        DataError: the rows cannot be stored. RunError: the folder cannot be made or locked.
     """
     from nbtrain.data import functions, read
 
     _remember(params.secrets())
     claimed = folder.claim(params.project_name, params.room, params.method, root)
+    with folder.lock(claimed):
+        pass  # a file system without locks is told now, not by a worker that can write nothing
     source = getattr(params, "data_path", None)
     if source is not None and not isinstance(source, str):
         stored = read.materialise(source, claimed.data, "train")
@@ -225,7 +227,7 @@ def _is_disk_full(error: BaseException | None) -> bool:
 def _disk_full(run: RunFolder, said: str) -> TrainingError:
     free = shutil.disk_usage(run.path).free / 1e6
     return TrainingError(
-        f"the disk is full: {free:,.0f} MB are free",
+        f"the disk is full: what the run had to write did not fit, {free:,.0f} MB are free",
         where=str(run.path),
         why=said,
         fix=f"free some space, then `resume {run.name}` goes on from its last whole checkpoint; "
