@@ -1,6 +1,6 @@
 """`python benchmarks [goal ...]`: each goal against its peer, in one run with the arms in turn; one line a comparison.
 
-Goals: 1 load, 2 help, 3 first step, 4 overhead, 5 display, 6 useful tokens a second, panel. All of them by default.
+Goals: 1 load, 2 help, 3 first step, 4 overhead, 5 display, 6 useful tokens a second, 7 plan, 9 sweep, panel; or all.
 NBTRAIN_DATA names a folder with larger real data, NBTRAIN_PEER AutoTrain's program where it is not in .venv-peer.
 A line is void where the same arm, measured against itself, spreads more than its bound: the machine is too busy.
 """
@@ -15,8 +15,10 @@ import display
 import first_step
 import overhead
 import panel
+import planned
 import speed
 import start
+import sweeping
 from measure import HEAD, Line
 from settings import head
 
@@ -27,6 +29,8 @@ GOALS: dict[str, Callable[[], Line | str | Iterable[Line | str]]] = {
     "4": overhead.measure,
     "5": display.measure,
     "6": speed.measure,
+    "7": planned.measure,
+    "9": sweeping.measure,
     "panel": panel.measure,
 }
 

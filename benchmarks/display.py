@@ -13,7 +13,7 @@ from measure import Line
 
 from nbtrain.events import Evaluated, Event, Finished, Logged, Sampled, Started
 from nbtrain.notebook import draw
-from nbtrain.notebook.curve import Curves
+from nbtrain.runs.curve import Curves
 from nbtrain.runs.record import Record
 
 SHORT, LONG = 100, 100_000

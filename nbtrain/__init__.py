@@ -13,6 +13,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "train": "nbtrain.run",
     "Run": "nbtrain.run",
+    "plan": "nbtrain.answers.plan",
+    "lr_find": "nbtrain.answers.rates",
+    "compare": "nbtrain.answers.compare",
+    "check": "nbtrain.answers.check",
     "panel": "nbtrain.notebook.panel",
     "create_sft_trainer": "nbtrain.lifecycle",
     "create_rl_trainer": "nbtrain.lifecycle",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from nbtrain import __version__, fit, verbs
+from nbtrain import __version__, sweep, verbs
 from nbtrain.errors import NbtrainError, ParamError
 from nbtrain.params import Params
 from nbtrain.params.tokens import take
@@ -25,6 +25,7 @@ from nbtrain.runs import control, process, status
 from nbtrain.runs.folder import RunFolder, read_params
 from nbtrain.runs.journal import Tail
 from nbtrain.sinks.terminal import Terminal
+from nbtrain.sweep.joining import joined
 from nbtrain.verbs import Question
 
 FAILED, WRONG_WORDS, INTERRUPTED = 1, 2, 130
@@ -80,15 +81,15 @@ def _train(params: Params) -> int:
         _print(f"Warning: {notice}", file=sys.stderr)
     if not process.in_few_bits(params.record()):
         process.spare_bitsandbytes()
-    run = fit.prepare(params)
-    return _ended(run, lambda: fit.fit(run, sinks=(Terminal(),), secrets=params.secrets()))
+    run = sweep.prepare(params)
+    return _ended(run, lambda: sweep.fit(run, sinks=(Terminal(),), secrets=params.secrets()))
 
 
 def _resume(tokens: list[str]) -> int:
     run = verbs.run_of(tokens, "resume").folder
     if not process.in_few_bits(read_params(run)["params"]):
         process.spare_bitsandbytes()
-    return _ended(run, lambda: fit.fit(run, resume=True, sinks=(Terminal(),)))
+    return _ended(run, lambda: sweep.fit(run, resume=True, sinks=(Terminal(),)))
 
 
 def _ended(folder: RunFolder, train: Callable[[], str]) -> int:
@@ -135,7 +136,13 @@ def _attach(tokens: list[str]) -> int:
         time.sleep(_LOOK_SECONDS)
 
 
-_VERBS: dict[str, Callable[[list[str]], int]] = {"show": _show, "attach": _attach, "resume": _resume}
+def _sweep_worker(tokens: list[str]) -> int:
+    return _train(joined(tokens))
+
+
+_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "show": _show, "attach": _attach, "resume": _resume, "sweep-worker": _sweep_worker
+}  # fmt: skip
 
 
 def _tell(error: NbtrainError) -> None:

@@ -1,4 +1,4 @@
-"""What this machine has and what it lacks, told before anything is downloaded or trained. The network is not asked."""
+"""What this machine has and what it lacks, told before anything is downloaded or trained."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -18,13 +19,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nbtrain import __version__, trainers
-from nbtrain.errors import MissingExtra
-from nbtrain.redact import NAMES
+from nbtrain.redact import NAMES, redact
 
 State = Literal["fine", "note", "trouble"]
 GPUS = Path("/proc/driver/nvidia/gpus")
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _LITTLE_DISK, _LITTLE_MEMORY = 5, 4  # GB; a checkpoint of a 1 B-parameter model with its optimiser takes about 12
+_PATIENCE = 3.0  # seconds for the driver, and for the hub
 _NATIVE_BF16 = (8, 0)  # compute capability; below it (T4, P100, V100) bfloat16 is emulated, and slow
 
 
@@ -52,6 +53,7 @@ def report(*, deep: bool = False) -> list[Finding]:
         _disk(),
         *extras(),
         *loaded(),
+        network(),
         *_hub(),
     ]
 
@@ -79,7 +81,7 @@ def devices(*, deep: bool = False) -> list[Finding]:
     torch = importlib.import_module("torch") if deep and installed("torch") else sys.modules.get("torch")
     # to ask CUDA opens a context, some hundred MB of GPU memory that this process then keeps
     if torch is None or not (deep or torch.cuda.is_initialized() or torch.backends.mps.is_available()):
-        return [_unasked_devices()]
+        return _told_by_driver() or [_unasked_device()]
     if torch.cuda.is_available():
         return [_cuda_device(torch, index) for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -93,13 +95,35 @@ def devices(*, deep: bool = False) -> list[Finding]:
 def _cuda_device(torch: Any, index: int) -> Finding:
     found = torch.cuda.get_device_properties(index)
     free, _ = torch.cuda.mem_get_info(index)
-    memory = f"{found.name}, {found.total_memory / 1e9:.0f} GB, {free / 1e9:.1f} GB of it free"
-    if (found.major, found.minor) < _NATIVE_BF16:
-        return Finding(f"gpu {index}", "note", f"{memory}; it has no bfloat16: use --mixed-precision fp16")
-    return Finding(f"gpu {index}", "fine", f"{memory}; bfloat16 and float16")
+    return _gpu(index, found.name, found.total_memory, free, (found.major, found.minor))
 
 
-def _unasked_devices() -> Finding:
+def _gpu(index: int, name: str, total: float, free: float, capability: tuple[int, ...]) -> Finding:
+    words = f"{name}, {total / 1e9:.0f} GB, {free / 1e9:.1f} GB of it free"
+    if capability < _NATIVE_BF16:
+        return Finding(f"gpu {index}", "note", f"{words}; it has no bfloat16: use --mixed-precision fp16")
+    return Finding(f"gpu {index}", "fine", f"{words}; bfloat16 and float16")
+
+
+def _told_by_driver() -> list[Finding]:
+    """The GPUs as NVIDIA's own program tells of them, which holds no memory of theirs; none where it does not."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    asked = [program, "--query-gpu=name,memory.total,memory.free,compute_cap", "--format=csv,noheader,nounits"]
+    found = []
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=_PATIENCE, check=True).stdout
+        for index, line in enumerate(told.strip().splitlines()):
+            name, total, free, capability = (part.strip() for part in line.rsplit(",", 3))
+            numbers = tuple(map(int, capability.split(".")))
+            found.append(_gpu(index, name, float(total) * 2**20, float(free) * 2**20, numbers))
+    except (OSError, ValueError, subprocess.SubprocessError):  # an old driver knows no compute_cap
+        return []
+    return found
+
+
+def _unasked_device() -> Finding:
     models = [_model_of(each) for each in sorted(GPUS.iterdir())] if GPUS.is_dir() else []
     if models:
         return Finding("gpu", "fine", ", ".join(models))
@@ -121,7 +145,8 @@ def _processor() -> Finding:
     return Finding("processor", "fine", f"{usable} core{'s' * (usable != 1)} to use, of {os.cpu_count()}")
 
 
-def _memory() -> Finding:
+def memory() -> tuple[int, int]:
+    """Bytes of memory that this machine, or the container it is, has and has free."""
     import psutil
 
     seen = psutil.virtual_memory()
@@ -131,6 +156,11 @@ def _memory() -> Finding:
         total, free = min(total, limit), min(free, limit)
     except (OSError, ValueError):
         pass
+    return total, free
+
+
+def _memory() -> Finding:
+    total, free = memory()
     words = f"{free / 1e9:.1f} GB free of {total / 1e9:.1f}"
     return Finding("memory", "note" if free < _LITTLE_MEMORY * 1e9 else "fine", words)
 
@@ -146,43 +176,16 @@ def extras() -> list[Finding]:
 
 
 def _extra(name: str) -> Finding:
-    faults = lacks(name)
-    if not faults:
-        return Finding(f"[{name}]", "fine", ", ".join(f"{each.name} {installed(each.name)}" for each in needed(name)))
-    return Finding(f"[{name}]", "note", f"lacks {', '.join(faults)}: {pip_line(name)}")
-
-
-def lacks(extra: str) -> list[str]:
-    """The packages of an extra that are not installed, or not in a version that it takes."""
     faults = []
-    for each in needed(extra):
+    for each in needed(name):
         version = installed(each.name)
         if version is None:
             faults.append(each.name)
         elif not each.specifier.contains(version, prereleases=True):
             faults.append(f"{each.name} {version} (needs {each.specifier})")
-    return faults
-
-
-def unimportable(error: ImportError, room: str) -> MissingExtra:
-    """What a room could not import, in words: missing, too old, or loaded in another version than is installed."""
-    module = (error.name or str(error)).partition(".")[0]
-    extra = extra_of(room)
-    # a distribution and its module may have different names: scikit-learn is sklearn
-    owner = importlib.metadata.packages_distributions().get(module, [module.replace("_", "-")])[0]
-    running, lying = getattr(sys.modules.get(module), "__version__", None), installed(owner)
-    if lying is None:
-        what = f"{room} needs {owner}, which is not installed"
-    elif isinstance(running, str) and running.split("+")[0] != lying.split("+")[0]:
-        what = f"{owner} {running} is loaded, {lying} is installed, and {room} cannot use what is loaded"
-        return MissingExtra(what, why=str(error), fix="restart the kernel: it then loads what is installed.")
-    else:
-        what = f"{owner} {lying} does not have what {room} needs"
-    wanted = next((str(each) for each in needed(extra) if canonicalize_name(each.name) == canonicalize_name(owner)), "")
-    line = pip_line(extra) if wanted else f"{'%' if 'ipykernel' in sys.modules else ''}pip install -U {owner}"
-    restart = ", then restart the kernel." if running or lying else "."
-    where = f"extra [{extra}]: {wanted}" if wanted else ""
-    return MissingExtra(what, where=where, why=str(error), fix=line + restart)
+    if not faults:
+        return Finding(f"[{name}]", "fine", ", ".join(f"{each.name} {installed(each.name)}" for each in needed(name)))
+    return Finding(f"[{name}]", "note", f"lacks {', '.join(faults)}: {pip_line(name)}")
 
 
 def pip_line(extra: str) -> str:
@@ -205,12 +208,36 @@ def loaded() -> list[Finding]:
     return found
 
 
+def network(environment: Mapping[str, str] = os.environ) -> Finding:
+    """Whether the hub answers; it is asked for nothing."""
+    import time
+    import urllib.error
+    import urllib.request
+
+    if _offline(environment):
+        return Finding("network", "note", "not asked: HF_HUB_OFFLINE is set, and only what is cached is used")
+    place, begin = environment.get("HF_ENDPOINT") or "https://huggingface.co", time.monotonic()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(place, method="HEAD"), timeout=_PATIENCE):
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except (OSError, ValueError) as error:
+        why = redact(str(getattr(error, "reason", error)))
+        return Finding("network", "note", f"{redact(place)} does not answer ({why}): only what is cached can be used")
+    return Finding("network", "fine", f"{redact(place)} answers, in {time.monotonic() - begin:.1f} s")
+
+
+def _offline(environment: Mapping[str, str]) -> bool:
+    return environment.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
 def _hub() -> list[Finding]:
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     file = Path(os.environ.get("HF_TOKEN_PATH", home / "token")).expanduser()
     named = [name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)]
     logged_in = f"${named[0]}" if named else "a stored login" if file.is_file() else ""
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    offline = _offline(os.environ)
     words = f"logged in through {logged_in}" if logged_in else "not logged in: gated models and pushing need HF_TOKEN"
     hub = Finding("hub", "fine" if logged_in else "note", words + ("; offline (HF_HUB_OFFLINE)" if offline else ""))
     others = sorted(name for name, value in os.environ.items() if value and NAMES.search(name) and name not in named)

@@ -89,6 +89,25 @@ class Saved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tried(Event):
+    """A trial of a sweep began, came further, or ended.
+
+    trial: its number, from 0. state: running, complete, pruned or failed. given: what it tries, by parameter.
+    value: of the sweep's metric, None before it is known. cause: why it failed or was pruned. place: its run, relative
+    to the sweep's folder, or host:path. seconds: since it began.
+    """
+
+    kind = "tried"
+    trial: int
+    state: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    cause: str = ""
+    place: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Changed(Event):
     """A value was changed while the run went on. name: of a parameter, or "state": paused, running again.
 
@@ -147,7 +166,7 @@ class Failed(Event):
 
 KINDS: dict[str, type[Event]] = {
     kind.kind: kind
-    for kind in (Started, Logged, Evaluated, Sampled, Saved, Changed, Warned, Resumed, Finished, Stopped, Failed)
+    for kind in (Started, Logged, Evaluated, Sampled, Saved, Tried, Changed, Warned, Resumed, Finished, Stopped, Failed)
 }
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtrain import doctor, events, hub, redact, trainers
+from nbtrain import causes, events, hub, measuring, redact, trainers
 from nbtrain.data import columns
-from nbtrain.errors import NbtrainError, TrainingError
+from nbtrain.errors import NbtrainError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, process, status
 from nbtrain.runs.active import ActiveRun
@@ -27,7 +25,6 @@ from nbtrain.runs.record import Record
 
 Sink = Callable[[events.Event], None]
 Train = Callable[[Any, ActiveRun], Mapping[str, float]]
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HASHED = 256 * 2**20  # a larger input is known by size and time alone: hashing it would delay the first step
 
 
@@ -106,7 +103,7 @@ def fit(
         except BaseException as error:
             # SystemExit from a library in the middle of a run is a failure like any other
             _write_error(run, error)
-            active.emit(events.Failed(step=_step(run), error=_as_ours(error, run).record()))
+            active.emit(events.Failed(step=_step(run), error=causes.told(error, run).record()))
         else:
             _write_results(params, active, values, began)
             if active.stopped:
@@ -130,7 +127,7 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     if resume:
         active.differences = _differences(active.folder, inputs)
         active.resume_from = checkpoints.newest(active.folder)
-        if active.resume_from is None:
+        if active.resume_from is None and not params.use_sweep:
             active.warn("no verified checkpoint was found: the run starts from the beginning")
             active.emit(events.Resumed(step=0, checkpoint="", differences=active.differences))
     else:
@@ -142,8 +139,10 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
+    measuring.check(params)
     with columns.placed(params):
-        return train(params, active)
+        values = train(params, active)
+    return {**values, **measuring.at_end(params, active, values)}
 
 
 def _began(run: RunFolder) -> float:
@@ -195,46 +194,6 @@ def _differences(run: RunFolder, inputs: Mapping[str, Any]) -> tuple[str, ...]:
     return (*changed, *moved)
 
 
-def _as_ours(error: BaseException, run: RunFolder) -> NbtrainError:
-    if isinstance(error, NbtrainError):
-        return error
-    name = type(error).__name__
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f"{Path(last[0].filename).name}, line {last[0].lineno}, in {last[0].name}" if last else ""
-    # a message of a library can be pages long; the whole of it is in error.txt
-    first = str(error).strip().split("\n")[0][:300] or "no message"
-    if _is_disk_full(error):
-        return _disk_full(run, first)
-    if isinstance(error, ImportError):
-        return doctor.unimportable(error, folder.read_params(run)["room"])
-    return TrainingError(
-        f"{name}: {first}", where=where, fix=f"`why {run.name}` shows the whole traceback ({run.error})"
-    )
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether a write found no room: no space, a quota, or a limit on the size of files."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        # safetensors and torch write without Python, and tell only what the system said
-        if os.strerror(errno.ENOSPC) in str(error) or any(f"(os error {number})" in str(error) for number in _FULL):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _disk_full(run: RunFolder, said: str) -> TrainingError:
-    free = shutil.disk_usage(run.path).free / 1e6
-    return TrainingError(
-        f"the disk is full: what the run had to write did not fit, {free:,.0f} MB are free",
-        where=str(run.path),
-        why=said,
-        fix=f"free some space, then `resume {run.name}` goes on from its last whole checkpoint; "
-        "--save-total-limit 1 keeps fewer of them, --project-name puts a run on another disk.",
-    )
-
-
 def _write_error(run: RunFolder, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
@@ -262,7 +221,7 @@ def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float
     }
     atomic_write(run.report, json.dumps(report, indent=1, default=str))
     export.write(params, run)
-    atomic_write(run.card, card.card(params, record, run))
+    atomic_write(run.card, card.card(active.trained or params, record, run))
 
 
 def _step(run: RunFolder) -> int:

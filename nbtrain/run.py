@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nbtrain import controls, events, fit, trainers
+from nbtrain import controls, events, fit, measuring, sweep, trainers
 from nbtrain.errors import NbtrainError, RunError, WorkerDied, from_record
 from nbtrain.params import Params
+from nbtrain.params.measures import names_of
 from nbtrain.runs import control, folder, launch, status
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Tail
@@ -83,18 +84,22 @@ class Run:
         return [{"step": event.step, "label": event.label, **sample} for event in taken for sample in event.samples]
 
     @property
+    def trials(self) -> list[Run]:
+        """The runs of a sweep, by number; those of other machines lie there."""
+        return [Run(found) for found in sweep.runs_of(self.folder, self.record)]
+
+    @property
+    def best_run(self) -> Run | None:
+        """The best trial of a sweep, a run like any other; None before the first, and where it lies elsewhere."""
+        best = sweep.best_of(self.folder, self.record)
+        return None if best is None else Run(best)
+
+    @property
     def history(self) -> Any:
         """A pandas DataFrame: one row a step, one column a value; those of evaluations begin with `eval_`."""
         import pandas
 
-        rows: dict[int, dict[str, float]] = {}
-        for name, points in self.record.series.items():
-            for step, value in points:
-                rows.setdefault(step, {})[name] = value
-        for found in self.record.evaluations:
-            values = {f"eval_{name}": value for name, value in found.items() if name != "step"}
-            rows.setdefault(int(found["step"]), {}).update(values)
-        return pandas.DataFrame.from_dict(rows, orient="index").sort_index().rename_axis("step")
+        return pandas.DataFrame.from_dict(self.record.rows(), orient="index").sort_index().rename_axis("step")
 
     @property
     def error(self) -> NbtrainError | None:
@@ -173,7 +178,14 @@ class Run:
 
     @cached_property
     def _opened(self) -> tuple[Any, Any]:
-        return trainers.load(self.params.room).opened(self.params, os.fspath(self))
+        params = self._trained_by
+        return trainers.load(params.room).opened(params, os.fspath(self))
+
+    @property
+    def _trained_by(self) -> Params:
+        """The parameters of its model: in a sweep those of the best trial."""
+        best = self.best_run
+        return self.params if best is None else best.params
 
     def predict(self, rows: Any, **settings: Any) -> list[Any]:
         """What the model says to new rows; for a language model prompts (str) or chats (lists of messages).
@@ -182,27 +194,31 @@ class Run:
             rows: one row or a list of them.
             settings: as the room's `predict` takes them; for a language model max_new_tokens, temperature ...
         """
-        room = trainers.load(self.params.room)
+        params = self._trained_by
+        room = trainers.load(params.room)
         if not hasattr(room, "predict"):
-            raise RunError(f"the room {self.params.room} cannot predict")
+            raise RunError(f"the room {params.room} cannot predict")
         many = isinstance(rows, list) and not (rows and isinstance(rows[0], Mapping) and "role" in rows[0])
-        found = room.predict(self.params, self.model, self.tokenizer, rows if many else [rows], **settings)
+        found = room.predict(params, self.model, self.tokenizer, rows if many else [rows], **settings)
         return list(found) if many else list(found)[0]
 
-    def evaluate(self, data: Any = None) -> dict[str, float]:
+    def evaluate(
+        self, data: Any = None, metrics: str | Sequence[str | measuring.Function] | None = None
+    ) -> dict[str, float]:
         """The saved model, measured: on its held-out rows, or on `data`: whatever `data_path` takes.
 
         A method that measures while it trains only gives the last values of its held-out rows.
 
+        Args:
+            metrics: names, as --eval-metrics has them, and functions (predictions, references) to a number or numbers
+                by name; None: what the room measures.
+
         Raises:
-            RunError: there is no model, or the method does not measure other data.
+            RunError: there is no model, or the method does not measure other data. ParamError: a metric does not fit.
         """
-        place, measure = os.fspath(self), getattr(trainers.load(self.params.room), "evaluate", None)
-        found = measure(self.params, place, data) if measure else None
-        if found is None and data is not None:
-            what = f"{self.params.room} {self.params.method}".strip() + " measures held-out rows, while it trains only"
-            raise RunError(what, fix="run.metrics has the last values")
-        return dict(self.metrics if found is None else found)
+        end = self.record.end
+        values = end.values if metrics is not None and isinstance(end, events.Finished) else self.metrics
+        return measuring.of_run(self._trained_by, Path(os.fspath(self)), data, names_of(metrics), values=values)
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload the model with its card, script and config, in one commit; the address."""
@@ -247,15 +263,15 @@ class Run:
 
 def start(params: Params, *, root: str | os.PathLike[str] = ".") -> Run:
     """Start a worker on these parameters and come back at once."""
-    run = Run(fit.prepare(params, root=root))
+    run = Run(sweep.prepare(params, root=root))
     run.worker = launch.launch(run.folder, secrets=params.secrets())
     return run
 
 
 def train_here(params: Params, *, sinks: Iterable[fit.Sink] = (), root: str | os.PathLike[str] = ".") -> Run:
     """Train in this process, to the end."""
-    run = Run(fit.prepare(params, root=root))
-    fit.fit(run.folder, sinks=sinks, secrets=params.secrets())
+    run = Run(sweep.prepare(params, root=root))
+    sweep.fit(run.folder, sinks=sinks, secrets=params.secrets())
     return run
 
 

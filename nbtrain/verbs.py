@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nbtrain import __version__, controls, tools, trainers
-from nbtrain.data import columns
+from nbtrain.answers import Answer
 from nbtrain.errors import ParamError, RunError, nearest
+from nbtrain.events import Tried
 from nbtrain.params import Params, words
 from nbtrain.params.tokens import is_flag
-from nbtrain.plain import duration, line, number, visible
+from nbtrain.plain import line, number, visible
 from nbtrain.run import Run
-from nbtrain.runs import folder, status
+from nbtrain.runs import folder
+from nbtrain.sweep import joining
 
 VERBS = {
     "check": ("ROOM --name value ...", "read the data and judge every row; nothing is trained"),
+    "plan": (
+        "ROOM --name value ...",
+        "memory, time and disk of a run, and what would make it fit; three steps are tried",
+    ),
+    "lr-find": (
+        "ROOM --name value ... [--steps N] [--lowest RATE] [--highest RATE]",
+        "the loss at learning rates that rise from step to step, and what that suggests; no model is changed",
+    ),
     "runs": ("[--all]", "the runs below this folder, newest last"),
+    "compare": ("ID ID ...", "runs beside each other: curves, parameters that differ, samples"),
+    "chat": ("ID [QUESTION]", "what a finished language model answers, beside the model that it was made of"),
     "show": ("ID", "a run as it is now"),
     "attach": ("ID", "watch a run that goes on, also one that was started elsewhere"),
     **controls.USAGE,
@@ -29,6 +40,7 @@ VERBS = {
     "panel": ("ROOM [--name value ...] | ID", "a form for a room, or for a run that there is; in a notebook"),
     "export": ("ID [--to script|yaml|cell|line|command] [FILE]", "what does the same again, as text or into a file"),
     "why": ("[ID]", "why a run failed, with the end of its log; without ID: the last that did"),
+    "sweep-worker": (joining.USAGE, "take part in a sweep that goes on, also from another machine"),
     "tools": (tools.USAGE, "one model out of a base and its adapter"),
     "doctor": ("", "what this machine has and what it lacks"),
     "explain": ("[ROOM] NAME", "one parameter: what it does, its values, its default, who reads it"),
@@ -36,8 +48,8 @@ VERBS = {
 }
 """Each verb: what follows it, and what it does. A room's name is a verb too: it trains."""
 
-_LISTED = 20  # runs; to fold the journals of thousands would take minutes
-_TAIL = 40  # lines of a log or a traceback: a screen
+OF_DATA = ("check", "plan", "lr-find")
+"""The verbs that take a room and its parameters, in a line or a cell."""
 
 
 def known(verb: str) -> str:
@@ -100,7 +112,8 @@ class Question:
     """What is asked of a verb that only tells.
 
     tokens: what follows the verb. command: how nbtrain is called here. names: the user's namespace, None outside a
-    notebook. body: of a cell. root: the folder whose runs are meant.
+    notebook. body: of a cell. root: the folder whose runs are meant. news: called with what is known so far of an
+    answer that takes its time.
     """
 
     tokens: list[Any]
@@ -108,6 +121,7 @@ class Question:
     names: words.Names | None = None
     body: str = ""
     root: str = "."
+    news: Callable[[Answer], object] | None = None
 
 
 def answer(verb: str, question: Question) -> str:
@@ -135,9 +149,16 @@ def summary(run: Run) -> list[str]:
         lines.append(", ".join(f"{name} {number(value)}" for name, value in record.metrics.items()))
     if run.best:
         lines.append(f"best {record.metric} {number(run.best[1])} at step {run.best[0]}")
+    lines += [_trial(trial) for _, trial in sorted(record.trials.items())]
     lines += [f"note: {notice.message}" for notice in record.notices]
     lines += run.error.lines() if run.error else []
     return [*lines, str(run.path)]
+
+
+def _trial(trial: Tried) -> str:
+    value = "" if trial.value is None else f" {number(trial.value)}"
+    given = ", ".join(f"{name} {number(each)}" for name, each in trial.given.items())
+    return f"trial {trial.trial}: {trial.state}{value} ({given})" + (f": {line(trial.cause)}" if trial.cause else "")
 
 
 def overview(command: str) -> str:
@@ -188,27 +209,47 @@ def _doctor(asked: Question) -> str:
     return "\n".join(doctor.lines(doctor.report()))
 
 
-def _runs(asked: Question) -> str:
+def _runs(asked: Question) -> Answer:
+    from nbtrain.answers.runs import listed
+
     own, rest = words.take(asked.tokens, switches=("--all",))
     if rest:
         raise ParamError(f"runs does not know {line(rest[0])!r}", fix="it takes --all, or nothing")
-    there = folder.all_runs(asked.root)
-    shown = there if own else there[-_LISTED:]
-    if not there:
-        return f"no runs in {Path(asked.root).resolve()}"
-    table = [("name", "state", "step", "best", "age"), *(_row(Run(each)) for each in shown)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    more = len(there) - len(shown)
-    return "\n".join([*lines, *([f"and {more} older ones: runs --all"] if more else [])])
+    return listed(asked.root, everything="--all" in own)
 
 
-def _row(run: Run) -> tuple[str, ...]:
-    record = run.record
-    step = f"{record.step}/{record.total_steps}" if record.total_steps else str(record.step)
-    age = duration(time.time() - run.folder.params.stat().st_mtime)
-    best = f"{record.metric} {number(run.best[1])}" if run.best else "-"
-    return line(run.name), run.status, step, best, age
+def _compare(asked: Question) -> Answer:
+    from nbtrain.answers.compare import compare
+
+    return compare(*(run_of([token], "compare", asked.root) for token in asked.tokens))
+
+
+def _chat(asked: Question) -> Answer:
+    from nbtrain.answers.chat import Pair
+
+    pair = Pair(run_of(asked.tokens[:1], "chat", asked.root))
+    return pair.ask(" ".join(map(str, asked.tokens[1:])))
+
+
+def _plan(asked: Question) -> Answer:
+    from nbtrain.answers.plan import plan
+
+    return plan(_of_data("plan", asked))
+
+
+def _lr_find(asked: Question) -> Answer:
+    from nbtrain.answers import rates
+
+    own, rest = words.take(asked.tokens, valued=rates.FLAGS)
+    params = _of_data("lr-find", replace(asked, tokens=rest))
+    return rates.lr_find(params, news=asked.news, **rates.settings(own))
+
+
+def _of_data(verb: str, asked: Question) -> Any:
+    """The parameters of the room that follows a verb of OF_DATA."""
+    if not asked.tokens:
+        raise ParamError(f"{verb} needs a room: {verb} {VERBS[verb][0]}", fix=f"rooms: {', '.join(trainers.names())}")
+    return parameters(known(asked.tokens[0]), asked.tokens[1:], body=asked.body, names=asked.names)
 
 
 def _control(verb: str, asked: Question) -> str:
@@ -238,44 +279,25 @@ def _export(asked: Question) -> str:
 
 
 def _why(asked: Question) -> str:
-    if asked.tokens:
-        run = run_of(asked.tokens, "why", asked.root)
-    else:
-        failed = (each for each in reversed(folder.all_runs(asked.root)) if status.read(each).state == "failed")
-        found = next(failed, None)
-        if found is None:
-            return "no run below this folder has failed"
-        run = Run(found)
-    if run.error is None:
-        return f"{run.name} has not failed: it is {run.status}"
-    lines = [f"{run.name} failed at step {run.record.step}", *run.error.lines()]
-    for path in (run.folder.error, run.folder.log):
-        if path.exists() and path.stat().st_size:
-            lines += ["", f"the end of {path}:", *_end(path)]
-    return "\n".join(lines)
+    from nbtrain.answers import why
+
+    run = run_of(asked.tokens, "why", asked.root) if asked.tokens else why.last_failed(asked.root)
+    return "\n".join(why.lines(run)) if run else "no run below this folder has failed"
 
 
-def _end(path: Path) -> list[str]:
-    with open(path, "rb") as file:
-        file.seek(max(path.stat().st_size - 200 * _TAIL, 0))
-        text = file.read().decode("utf-8", "replace")
-    return [f"  {each}" for each in text.splitlines()[-_TAIL:]]
+def _check(asked: Question) -> str | Answer:
+    from nbtrain.answers.check import check
+
+    return check(_of_data("check", asked))
 
 
-def _check(asked: Question) -> str:
-    import tempfile
-
-    if not asked.tokens:
-        raise ParamError(f"check needs a room: check {VERBS['check'][0]}", fix=f"rooms: {', '.join(trainers.names())}")
-    room = known(asked.tokens[0])
-    params: Any = parameters(room, asked.tokens[1:], body=asked.body, names=asked.names)
-    with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache, columns.placed(params):
-        return "\n".join([*params.notices, *trainers.load(room).check(params, Path(cache))])
-
-
-ANSWERS: dict[str, Callable[[Question], str]] = {
+ANSWERS: dict[str, Callable[[Question], str | Answer]] = {
     "check": _check,
+    "plan": _plan,
+    "lr-find": _lr_find,
     "runs": _runs,
+    "compare": _compare,
+    "chat": _chat,
     **{verb: partial(_control, verb) for verb in controls.USAGE},
     "panel": _panel,
     "export": _export,

@@ -1,6 +1,8 @@
 """The process that trains: `python -P -m nbtrain.worker [--warm]` waits for a line on stdin, does as it says, and ends.
+With --stay it waits for the next line then, until stdin is closed.
 
-The line is JSON: {"folder", "secrets", "resume", "cwd", "environment"}. stdin closed without one: not wanted, exit 0.
+The line is JSON: {"folder", "secrets", "resume", "rehearse", "cwd", "environment"}. stdin closed without one: not
+wanted, exit 0.
 Exit code: 0 only for a run that finished, 3 for one that was stopped as asked, 1 for one that failed.
 """
 
@@ -14,6 +16,7 @@ import importlib
 import importlib.util
 import json
 import os
+import queue
 import signal
 import sys
 import threading
@@ -55,10 +58,37 @@ def main(arguments: list[str]) -> int:
     sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)
     if "--warm" in arguments:
         _warm_up()
+    if "--stay" in arguments:
+        return _stay()
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         return 0
     return _train(json.loads(line))
+
+
+def _stay() -> int:
+    """Train one run after the other. stdin closed: nobody waits for more, and the run that goes on is asked to stop."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    going: list[RunFolder] = []
+
+    def listen() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        lines.put("")
+        for folder in list(going):
+            control.ask(folder, "stop")
+
+    threading.Thread(target=listen, name="nbtrain-stdin", daemon=True).start()
+    code = 0
+    while line := lines.get():
+        task = json.loads(line)
+        going.append(RunFolder(task["folder"]))
+        code = _train(task)
+        going.clear()
+        gc.collect()
+        if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+            sys.modules["torch"].cuda.empty_cache()
+    return code
 
 
 def _warm_up() -> None:
@@ -108,14 +138,24 @@ def _train(assignment: Mapping[str, Any]) -> int:
         if not assignment.get("few_bits"):
             process.spare_bitsandbytes()
         os.chdir(assignment["cwd"])
-        from nbtrain.fit import fit
+        from nbtrain.sweep import fit
 
-        state = fit(folder, resume=assignment["resume"], secrets=secrets)
+        state = fit(folder, resume=assignment["resume"], secrets=secrets, **_instead(assignment.get("rehearse")))
     except BaseException as error:
         traceback.print_exc()
         ending.fail(folder, _as_ours(error))
         state = "failed"
     return ending.CODES[state]
+
+
+def _instead(asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What trains in the place of the room, where the run is only looked at."""
+    if not asked:
+        return {}
+    from nbtrain.trainers import _rehearsal
+
+    process.take_no_more()  # a question must not end the notebook that asks it
+    return {"train": _rehearsal.instead(asked)}
 
 
 def _write_to(folder: RunFolder) -> None:

@@ -196,6 +196,25 @@ def test_check_judges_the_rows_and_trains_nothing(capsys, place):
     assert folder.all_runs() == []
 
 
+def test_runs_stand_beside_each_other(train, capsys):
+    for name, rate in (("one", "0.5"), ("two", "0.25")):
+        cli.main(["llm", "--trainer", "sft", "--project-name", name, "--lr", rate])
+    capsys.readouterr()
+    assert cli.main(["compare", "one", "two"]) == 0
+    assert "lr  0.5  0.25" in capsys.readouterr().out
+    assert cli.main(["compare", "one"]) == 2
+    assert cli.main(["chat", "one"]) == 2
+    assert "chat needs a question" in capsys.readouterr().err
+
+
+def test_a_room_without_steps_has_no_plan_and_no_rates(capsys):
+    for verb in ("plan", "lr-find"):
+        assert cli.main([verb, "tabular"]) == 1
+        assert "--time-limit" in capsys.readouterr().err
+    assert cli.main(["lr-find", "llm", "--steps", "few"]) == 2
+    assert cli.main(["plan"]) == 2
+
+
 def test_hidden_characters_are_shown_and_not_sent_to_the_terminal(capsys):
     assert cli.main(["llm", "--trainer", "\x1b[31mred\u202e"]) == 2
     err = capsys.readouterr().err

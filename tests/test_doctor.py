@@ -1,8 +1,11 @@
 """The doctor looks at this machine without touching what costs time or memory."""
 
+import http.server
 import json
+import socket
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
@@ -159,3 +162,51 @@ def test_a_screen_says_trouble_in_words():
 
 def test_a_room_names_its_extra():
     assert doctor.extra_of("llm") == "llm"
+
+
+# the driver and the network
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A program nvidia-smi that says what it is told to."""
+
+    def says(text, code=0):
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {code}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+    return says
+
+
+def test_gpus_are_told_with_their_numbers_before_torch_is_loaded(driver):
+    driver("Tesla T4, 15360, 15000, 7.5\nNVIDIA H100 80GB HBM3, 81559, 500, 9.0")
+    first, second = doctor.devices()
+    assert (first.subject, first.state) == ("gpu 0", "note")
+    assert first.words == "Tesla T4, 16 GB, 15.7 GB of it free; it has no bfloat16: use --mixed-precision fp16"
+    assert (second.state, second.words) == (
+        "fine",
+        "NVIDIA H100 80GB HBM3, 86 GB, 0.5 GB of it free; bfloat16 and float16",
+    )
+
+
+@pytest.mark.parametrize(("text", "code"), [("no devices were found", 6), ("half a line, 3", 0)])
+def test_a_driver_that_tells_nothing_of_use_is_passed_over(driver, monkeypatch, tmp_path, text, code):
+    driver(text, code)
+    monkeypatch.setattr(doctor, "GPUS", tmp_path / "none")
+    assert [each.words for each in doctor.devices()] == ["none: training runs on the processor"]
+
+
+def test_the_network_is_told_by_whether_the_hub_answers(monkeypatch):
+    assert doctor.network({"HF_HUB_OFFLINE": "1"}).words.startswith("not asked")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound, and not listening: a connection is refused
+        found = doctor.network({"HF_ENDPOINT": f"http://127.0.0.1:{closed.getsockname()[1]}"})
+    assert found.state == "note" and "does not answer" in found.words
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # answers 501 to a HEAD
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    found = doctor.network({"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}"})
+    server.server_close()
+    assert found.state == "fine" and "answers, in" in found.words

@@ -144,7 +144,7 @@ def test_the_public_names_are_those_of_the_package():
         (create_sft_trainer, {"backend": "jax"}, "--backend is one of"),
         (create_sft_trainer, {"task_type": "text_classification", "backend": "unsloth"}, "trains language models"),
         (create_rl_trainer, {"algorithm": "kto"}, "--trainer is one of"),
-        (create_sft_trainer, {"use_sweep": True}, "--use-sweep is refused"),
+        (create_sft_trainer, {"image_column": "picture"}, "--image-column is refused"),
     ],
     ids=lambda each: getattr(each, "__name__", str(each)),
 )

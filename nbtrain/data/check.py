@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from nbtrain.data.places import Fault, Places
 from nbtrain.data.read import Splits
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     import numpy
     from datasets import Dataset
 
-__all__ = ["Fault", "Form", "Report", "check", "lengths"]
+__all__ = ["Fault", "Findings", "Form", "Report", "check", "lengths"]
 
 _ROWS = 256  # judged at once
 _SHOWN = 5
+_COUNTED = ("label", "target")  # roles whose values are classes, where there are few of them
+_CLASSES, _LETTERS = 60, 60  # more classes, or longer values, are none
 
 
 Content = tuple[tuple[str, str], ...]
@@ -49,7 +52,8 @@ class Report:
 
     rows: split to the rows that are kept; with the faults they are all rows of the source. repeated: split to the rows
     that an earlier row of the same split equals. leaked: numbers of the rows of train that valid has too.
-    example: the first row of train, as it is read.
+    examples: split to its first rows, as they are read. classes: split to the rows of each class, none where there are
+    no classes.
     """
 
     form: Form
@@ -57,14 +61,17 @@ class Report:
     faults: tuple[Fault, ...] = ()
     repeated: Mapping[str, int] = field(default_factory=dict)
     leaked: tuple[int, ...] = ()
-    example: Content = ()
+    examples: Mapping[str, tuple[Content, ...]] = field(default_factory=dict)
+    classes: Mapping[str, Counter[str]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The report for a screen."""
         counts = ", ".join(f"{name} {count:,}" for name, count in self.rows.items())
         found = [f"Rows: {counts}. Read as {self.form}."]
         found += self.form.notes()
-        found += [f"  {role}: {_short(content)}" for role, content in self.example]
+        found += [
+            f"  {role}: {_short(content)}" for each in self.examples.get("train", ())[:1] for role, content in each
+        ]
         found += self.warnings()
         found += [f"  {fault}" for fault in self.faults[:_SHOWN]]
         return found
@@ -87,6 +94,38 @@ class Report:
         return found
 
 
+class Findings(list[str]):
+    """What judging found, in lines for a screen; and what pages that can draw want to know beside them.
+
+    report, splits: None where the room judges in its own way; splits are the rows that can be used.
+    rendered: tokenises some rows as a run would, given those that can be used.
+    boxed: a row and its picture to the picture with what is on it drawn in, and that in words.
+    """
+
+    def __init__(
+        self,
+        lines: Iterable[str],
+        *,
+        report: Report | None = None,
+        splits: Splits | None = None,
+        rendered: Callable[[Splits], Rendered] | None = None,
+        boxed: Callable[[Mapping[str, Any], Any], tuple[Any, str]] | None = None,
+    ) -> None:
+        super().__init__(lines)
+        self.report, self.splits, self.rendered, self.boxed = report, splits, rendered, boxed
+
+
+class Rendered(NamedTuple):
+    """Rows as the model reads them.
+
+    rows: each in pieces, (text, whether it is trained); none where no part of a row is only read. lines: how long they
+    are, and what is cut off.
+    """
+
+    rows: tuple[tuple[tuple[str, bool], ...], ...]
+    lines: tuple[str, ...]
+
+
 def _short(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= 100 else f"{flat[:97]}..."
@@ -99,7 +138,8 @@ class _Judged:
     kept: numpy.ndarray[Any, Any]
     prints: numpy.ndarray[Any, Any]
     faults: list[Fault]
-    example: Content
+    examples: tuple[Content, ...]
+    classes: Counter[str]
 
 
 def check(splits: Splits, form: Form, *, on_bad_rows: Literal["stop", "skip"] = "stop") -> tuple[Splits, Report]:
@@ -132,7 +172,9 @@ def check(splits: Splits, form: Form, *, on_bad_rows: Literal["stop", "skip"] = 
         places = splits.places.get("train", Places()).choose(judged["train"].kept)
         leaked = tuple(places.find(int(row))[0] for row in shared)
     kept = {name: len(part.kept) for name, part in judged.items()}
-    report = Report(form, kept, tuple(faults), repeated, leaked, judged["train"].example)
+    examples = {name: part.examples for name, part in judged.items()}
+    classes = {name: part.classes for name, part in judged.items()} if all(p.classes for p in judged.values()) else {}
+    report = Report(form, kept, tuple(faults), repeated, leaked, examples, classes)
     return _without(splits, judged) if faults else splits, report
 
 
@@ -168,20 +210,40 @@ def _judge(name: str, rows: Dataset, places: Places, form: Form) -> _Judged:
         raise DataError(what, fix="Both splits need the same columns.")
     bad = numpy.zeros(len(rows), dtype=bool)
     prints = numpy.zeros(len(rows), dtype=numpy.uint64)
-    faults, example, at = list[Fault](), (), 0
+    faults, examples, classes, at = list[Fault](), list[Content](), _Classes(), 0
     for batch in rows.select_columns(columns).iter(_ROWS):
         for values in zip(*(batch[column] for column in columns), strict=True):
             try:
                 content = form.content(dict(zip(columns, values, strict=True)))
                 prints[at] = _print(content)
-                example = example or content
+                classes.count(content)
+                if len(examples) < _SHOWN:
+                    examples.append(content)
             except DataError as error:
                 number, place = places.find(at)
                 faults.append(Fault(name, number, error.where, error.what, error.fix, place))
                 bad[at] = True
             at += 1
     kept = numpy.flatnonzero(~bad)
-    return _Judged(kept, prints[kept], faults, example)
+    return _Judged(kept, prints[kept], faults, tuple(examples), classes.counts)
+
+
+class _Classes:
+    """The classes of a split, counted until there are too many to be classes."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+        self._over = False
+
+    def count(self, content: Content) -> None:
+        """Count the class of one row."""
+        for role, text in content if not self._over else ():
+            if role in _COUNTED:
+                self.counts[text] += 1
+                if len(text) > _LETTERS or len(self.counts) > _CLASSES:
+                    self.counts.clear()
+                    self._over = True
+                    return
 
 
 def _print(content: Content) -> int:

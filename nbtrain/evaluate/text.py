@@ -141,3 +141,33 @@ def _row(row: Mapping[str, Any]) -> dict[str, float]:
         "f1": float(row["f1-score"]),
         "count": int(row["support"]),
     }
+
+
+def ter(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Translation edit rate of the whole corpus, 0 is best, as sacrebleu counts it. Source: Snover et al. 2006."""
+    from sacrebleu.metrics import TER
+
+    return float(TER().corpus_score(list(written), _streams(references)).score)
+
+
+def meteor(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """METEOR, the mean over the texts, 0 to 1, as NLTK counts it: words match as they are, or by their stems.
+
+    Synonyms are left out: they would take a dictionary of English that has to be fetched.
+
+    Args:
+        references: of each text one or several; the best one counts.
+
+    Source: Banerjee and Lavie 2005, W05-0909.
+    """
+    from nltk.tokenize import wordpunct_tokenize
+    from nltk.translate.meteor_score import meteor_score
+
+    class NoSynonyms:
+        def synsets(self, word: str) -> list[Any]:
+            return []
+
+    return fmean(
+        meteor_score([wordpunct_tokenize(each) for each in right], wordpunct_tokenize(text), wordnet=NoSynonyms())
+        for text, right in zip(written, references, strict=True)
+    )

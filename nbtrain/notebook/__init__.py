@@ -8,7 +8,8 @@ from typing import Any
 
 _SECONDS = 0.1  # the cell that loads the extension goes first
 _NAME = "autotrain"
-_RUN = ("nbtrain.run", "Run")  # named, not imported: that alone would cost what loading may take
+# named, not imported: that alone would cost what loading may take
+_RUN, _ANSWER = ("nbtrain.run", "Run"), ("nbtrain.answers", "Answer")
 
 _extensions: dict[int, _Extension] = {}  # by the identity of the shell
 
@@ -39,7 +40,9 @@ class _Extension:
         self.magics = AutotrainMagics(shell, self.settings)
         shell.configurables.append(self.settings)
         shell.register_magics(self.magics)
-        shell.display_formatter.ipython_display_formatter.for_type_by_name(*_RUN, self.magics.draw)
+        drawn = shell.display_formatter.ipython_display_formatter
+        drawn.for_type_by_name(*_RUN, self.magics.draw)
+        drawn.for_type_by_name(*_ANSWER, _draw)
         self._uninstall = complete.install(shell, root=lambda: self.settings.runs_folder)
         self.settings.observe(self._standby_changed, "standby")
         self._timer = threading.Timer(_SECONDS, self._get_ready)
@@ -51,7 +54,8 @@ class _Extension:
         self._timer.cancel()
         self.settings.unobserve_all()
         self._uninstall()
-        self.shell.display_formatter.ipython_display_formatter.pop(".".join(_RUN), None)
+        for kind in (_RUN, _ANSWER):
+            self.shell.display_formatter.ipython_display_formatter.pop(".".join(kind), None)
         for kind in ("line", "cell"):
             self.shell.magics_manager.magics[kind].pop(_NAME, None)
         self.shell.magics_manager.registry.pop(type(self.magics).__name__, None)
@@ -68,3 +72,10 @@ class _Extension:
         from nbtrain.runs import launch
 
         (launch.warm if change["new"] else launch.cool)()
+
+
+def _draw(answer: Any) -> None:
+    """An answer that stands at the end of a cell."""
+    from nbtrain.notebook.answers import Shown
+
+    Shown().whole(answer)

@@ -2,57 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from nbtrain.notebook.curve import Curves, Point, Stroke, series
 from nbtrain.notebook.html import Markup, fill, join
+from nbtrain.notebook.shapes import (
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Frame,
+    label,
+    rule,
+    short,
+    thin,
+    ticks,
+    with_margin,
+    words_at,
+)
 from nbtrain.notebook.summary import words
 from nbtrain.plain import number
+from nbtrain.runs.curve import Curves, Point, Stroke, series
 from nbtrain.runs.record import Record
 
-WIDTH = 720
-_LEFT, _RIGHT, _TOP = 54, 696, 26
 _HEIGHT, _RATE_HEIGHT, _GAP = 190, 34, 34
 _MARKS = 40  # evaluations; more would be a caterpillar
 _CHANGES = 8  # by hand
-_NEAR = 0.3  # pixels by which a line may be off where points are left out
 _LOOKS = {
     "raw": fill('stroke="var(--train,#3b82c4)" stroke-opacity=".45"'),
     "smooth": fill('stroke="var(--train,#3b82c4)" stroke-width="2" stroke-linejoin="round"'),
     "valid": fill('stroke="var(--valid,#c2701c)" stroke-width="1.5"'),
     "rate": fill('stroke="currentColor" stroke-opacity=".7"'),
 }
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A rectangle of the picture and what its edges mean; y grows downward, as in SVG."""
-
-    top: float
-    height: float
-    steps: tuple[float, float]
-    values: tuple[float, float]
-
-    def place(self, point: Point) -> Point:
-        """Where a (step, value) stands, in pixels."""
-        (begin, end), (low, high) = self.steps, self.values
-        across = (point[0] - begin) / ((end - begin) or 1)
-        up = (point[1] - low) / ((high - low) or 1)
-        return _LEFT + across * (_RIGHT - _LEFT), self.top + (1 - up) * self.height
-
-
-def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
-    """Round numbers between `low` and `high`: multiples of 1, 2 or 5 times a power of ten, about so many."""
-    span = high - low
-    if not (span > 0 and math.isfinite(span)):
-        return [low]
-    unit = 10.0 ** math.floor(math.log10(span / about))
-    pace = next(unit * factor for factor in (1, 2, 5, 10) if span / (unit * factor) <= about)
-    pace = max(pace, 1.0) if whole else pace
-    return [index * pace for index in range(math.ceil(low / pace - 1e-9), math.floor(high / pace + 1e-9) + 1)]
 
 
 def chart(curves: Curves, record: Record, sentence: str) -> Markup:
@@ -68,11 +48,11 @@ def chart(curves: Curves, record: Record, sentence: str) -> Markup:
         return Markup()
     name, best = series(record), record.best(curves.metric)
     steps = (0.0, float(max(record.step, 1)))
-    main = Frame(_TOP, _HEIGHT, steps, _with_margin(min(values), max(values)))
-    parts = [*_grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
+    main = Frame(TOP, _HEIGHT, steps, with_margin(min(values), max(values)))
+    parts = [*grid(main), _legend(name, curves.metric, bool(raw), bool(valid))]
     parts += [_line("raw", raw, main), _line("smooth", smooth, main), _line("valid", valid, main)]
     parts += [*_marks(valid, main, best), *_changes(record, main)]
-    bottom = _TOP + _HEIGHT
+    bottom = TOP + _HEIGHT
     if rate:
         highest = max(value for stroke in rate for _, value in stroke)
         below = Frame(bottom + _GAP, _RATE_HEIGHT, steps, (0.0, highest or 1.0))
@@ -90,36 +70,17 @@ def chart(curves: Curves, record: Record, sentence: str) -> Markup:
     )
 
 
-def thin(places: list[Point]) -> list[Point]:
-    """The line without the points that lie on it anyway, to a third of a pixel; x rises."""
-    kept, low, high = places[:1], -math.inf, math.inf
-    for before, (x, y) in itertools.pairwise(places):
-        x0, y0 = kept[-1]
-        # the slopes at which a line from the last kept point passes near all points since
-        if before != kept[-1] and not low <= (y - y0) / ((x - x0) or 1) <= high:
-            kept.append(before)
-            (x0, y0), low, high = before, -math.inf, math.inf
-        run = (x - x0) or 1
-        low, high = max(low, (y - y0 - _NEAR) / run), min(high, (y - y0 + _NEAR) / run)
-    return kept + places[-1:] if len(places) > 1 else kept
-
-
-def _with_margin(low: float, high: float) -> tuple[float, float]:
-    margin = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
-    return low - margin, high + margin
-
-
 def _line(kind: str, strokes: Iterable[Stroke], frame: Frame) -> Markup:
     """All strokes of one series in one path: a gap then costs a letter. A stroke of one point is a dash."""
     drawn = []
     for stroke in strokes:
         places = [frame.place(point) for point in stroke]
         if len(places) == 1:
-            drawn.append(f"M{_short(places[0][0] - 2)},{_short(places[0][1])}h4")
+            drawn.append(f"M{short(places[0][0] - 2)},{short(places[0][1])}h4")
         elif kind == "raw":  # the larger half of the frame, and all of it jagged: whole pixels do
             drawn.append("M" + " ".join(f"{x:.0f},{y:.0f}" for x, y in places))
         else:
-            drawn.append("M" + " ".join(f"{_short(x)},{_short(y)}" for x, y in thin(places)))
+            drawn.append("M" + " ".join(f"{short(x)},{short(y)}" for x, y in thin(places)))
     return fill('<path class="$kind" d="$drawn" $look/>', kind=kind, drawn="".join(drawn), look=_LOOKS[kind])
 
 
@@ -132,8 +93,8 @@ def _marks(strokes: list[Stroke], frame: Frame, best: Point | None) -> list[Mark
         fill(
             '<path class="mark" fill="var(--valid,#c2701c)" d="M$x ${y}m0-5 5 5-5 5-5-5z">'
             "<title>step $step: $value</title></path>",
-            x=_short(x),
-            y=_short(y),
+            x=short(x),
+            y=short(y),
             step=number(int(step)),
             value=number(value),
         )
@@ -142,7 +103,7 @@ def _marks(strokes: list[Stroke], frame: Frame, best: Point | None) -> list[Mark
     ]
     if best is not None:
         x, y = frame.place(best)
-        found.append(_text(x, y - 10, "best", "middle"))
+        found.append(words_at(x, y - 10, "best", "middle"))
     return found
 
 
@@ -151,36 +112,36 @@ def _changes(record: Record, frame: Frame) -> list[Markup]:
     parts = []
     for change in record.by_hand[-_CHANGES:]:
         x, _ = frame.place((min(change.step or 0, record.step), 0))
-        aside, anchor = (-4, "end") if x > _RIGHT - 80 else (4, "start")
+        aside, anchor = (-4, "end") if x > RIGHT - 80 else (4, "start")
         told = f"{change.name} {number(change.new)}, was {number(change.old)}"
         drawn = fill(
             '<path class="change" stroke="currentColor" stroke-opacity=".6" stroke-dasharray="3 3" '
             'd="M$x ${top}v$height"><title>from step $step on: $told</title></path>',
-            x=_short(x), top=frame.top, height=frame.height, step=number(change.step), told=told,
+            x=short(x), top=frame.top, height=frame.height, step=number(change.step), told=told,
         )  # fmt: skip
-        parts += [drawn, _text(x + aside, frame.top + 9, f"{change.name} {change.new}", anchor)]
+        parts += [drawn, words_at(x + aside, frame.top + 9, f"{change.name} {change.new}", anchor)]
     return parts
 
 
-def _grid(frame: Frame) -> list[Markup]:
+def grid(frame: Frame) -> list[Markup]:
     """Lines across with their values at the left, and the steps below."""
     parts = []
     for value in ticks(*frame.values, 5):
         _, y = frame.place((0, value))
-        parts.append(_rule(y))
-        parts.append(_text(_LEFT - 8, y + 4, _label(value), "end"))
+        parts.append(rule(y))
+        parts.append(words_at(LEFT - 8, y + 4, label(value), "end"))
     for step in ticks(*frame.steps, 7, whole=True):
         x, _ = frame.place((step, 0))
-        parts.append(_text(x, frame.top + frame.height + 16, number(int(step)), "middle"))
+        parts.append(words_at(x, frame.top + frame.height + 16, number(int(step)), "middle"))
     return parts
 
 
 def _rate_axis(frame: Frame, highest: float) -> list[Markup]:
     return [
-        _rule(frame.top + frame.height),
-        _text(_LEFT - 8, frame.top + 6, _label(highest), "end"),
-        _text(_LEFT - 8, frame.top + frame.height + 2, "0", "end"),
-        _text(_RIGHT, frame.top - 4, "learning rate", "end"),
+        rule(frame.top + frame.height),
+        words_at(LEFT - 8, frame.top + 6, label(highest), "end"),
+        words_at(LEFT - 8, frame.top + frame.height + 2, "0", "end"),
+        words_at(RIGHT, frame.top - 4, "learning rate", "end"),
     ]
 
 
@@ -188,39 +149,11 @@ def _legend(name: str, metric: str, trained: bool, validated: bool) -> Markup:
     """What each line is, in a row above the grid."""
     entries = [("smooth", f"training {words(name)}, smoothed"), ("raw", "as logged")] if trained else []
     entries += [("valid", f"validation {words(metric)}")] if validated else []
-    parts, x = [], _LEFT
+    parts, x = [], LEFT
     for kind, text in entries:
         parts.append(fill('<path d="M$x 10h18" $look/>', x=x, look=_LOOKS[kind]))
         if kind == "valid":
             parts.append(fill('<path d="M$x 5l5 5-5 5-5-5z" fill="var(--valid,#c2701c)"/>', x=x + 9))
-        parts.append(_text(x + 25, 14, text, "start"))
+        parts.append(words_at(x + 25, 14, text, "start"))
         x += 45 + 6 * len(text)  # about: how wide a letter is, only the page knows
     return join(parts)
-
-
-def _rule(y: float) -> Markup:
-    return fill(
-        '<path d="M$left ${y}H$right" stroke="currentColor" stroke-opacity=".14"/>',
-        left=_LEFT,
-        y=_short(y),
-        right=_RIGHT,
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> Markup:
-    return fill(
-        '<text x="$x" y="$y" text-anchor="$anchor" fill="currentColor">$text</text>',
-        x=_short(x),
-        y=_short(y),
-        anchor=anchor,
-        text=text,
-    )
-
-
-def _label(value: float) -> str:
-    """At an axis, where zeros at the end say nothing and room is short."""
-    return number(value) if 0 < abs(value) < 1e-3 or abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")

@@ -20,6 +20,7 @@ _KEY = re.compile(r"\s*(\w*)$")
 _PAIR = re.compile(r"\s*(\w+)\s*=\s*(.*)$")
 _FILES = ("path", "model", "checkpoint")  # ends of the names of parameters whose value may be a file
 _MOST = 200  # suggestions
+_OF_RUN = ("show", "attach", "resume", "export", "why", "chat", "panel")
 
 Names = Mapping[str, Any]
 
@@ -140,7 +141,7 @@ def _in_line(rest: str, names: Names, root: str) -> Found | None:
     if not tokens:
         return _matching(fragment, [*trainers.names(), *verbs.VERBS])
     verb, rest_of = trainers.command(str(tokens[0])), tokens[1:]
-    if verb in ("check", "panel") and rest_of:
+    if verb in (*verbs.OF_DATA, "panel") and rest_of:
         verb, rest_of = trainers.command(str(rest_of[0])), rest_of[1:]
     if verb in trainers.names():
         return _of_room(verb, rest_of, fragment, names)
@@ -148,10 +149,10 @@ def _in_line(rest: str, names: Names, root: str) -> Found | None:
 
 
 def _of_verb(verb: str, tokens: list[Any], root: str) -> list[str]:
-    from nbtrain import controls, export, trainers
+    from nbtrain import controls, export, trainers, verbs
     from nbtrain.runs import folder
 
-    if verb in ("show", "attach", "resume", "export", "why", "panel", *controls.USAGE) and not tokens:
+    if verb == "compare" or (verb in (*_OF_RUN, *controls.USAGE) and not tokens):
         rooms = trainers.names() if verb == "panel" else []
         return rooms + [run.name for run in reversed(folder.all_runs(root)[-_MOST:])]
     if verb == "export":
@@ -162,7 +163,7 @@ def _of_verb(verb: str, tokens: list[Any], root: str) -> list[str]:
         rooms = [room for room in trainers.names() if not tokens or room == tokens[0]]
         fields = [name for room in rooms for name in trainers.load(room).Params.options()]
         return [*([] if tokens else trainers.names()), *fields]
-    return trainers.names() if verb in ("check", "help") and not tokens else []
+    return trainers.names() if verb in (*verbs.OF_DATA, "help") and not tokens else []
 
 
 def _of_room(room: str, tokens: list[Any], fragment: str, names: Names) -> Found:

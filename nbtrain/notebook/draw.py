@@ -13,13 +13,14 @@ from functools import partial
 from typing import Any
 
 from nbtrain.events import Sampled
+from nbtrain.notebook import search
 from nbtrain.notebook.chart import chart
-from nbtrain.notebook.curve import Curves
 from nbtrain.notebook.html import Markup, clip, fill, join
 from nbtrain.notebook.still import picture, text
 from nbtrain.notebook.summary import Summary, summarise, words
 from nbtrain.notebook.theme import STYLE
 from nbtrain.plain import number
+from nbtrain.runs.curve import Curves
 from nbtrain.runs.record import Record
 from nbtrain.runs.status import Status
 
@@ -66,7 +67,7 @@ def frame(
         bar=_bar(told),
         outcome=_outcome(told),
         tiles=_tiles(told),
-        chart=chart(curves, record, told.sentence),
+        chart=search.drawn(record, told.sentence) if record.trials else chart(curves, record, told.sentence),
         others=_others(told),
         table=_table(told),
         notices=_notices(record),

@@ -18,9 +18,9 @@ from typing import Any
 
 from nbtrain import doctor, events
 from nbtrain.notebook import draw
-from nbtrain.notebook.curve import Curves
 from nbtrain.redact import redact
 from nbtrain.runs import control, launch, status
+from nbtrain.runs.curve import Curves
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Tail
 from nbtrain.runs.record import Record
@@ -47,7 +47,7 @@ class Live:
     def __init__(self, folder: RunFolder, *, display: Show | None = None, pace: float = PACE) -> None:
         self.folder = folder
         self.record = Record()
-        self._show = display or _cell()
+        self._show = display or cell()
         self._terminal = Terminal() if self._show is None else None
         self._pace = max(pace, _SLOW_PACE) if doctor.runtime() in ("Colab", "VS Code") else pace
         self._tail = Tail(folder.events)
@@ -162,7 +162,7 @@ def watch(
     return live
 
 
-def _cell() -> Show | None:
+def cell() -> Show | None:
     """Shows in the cell that runs now; None where there is no notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None or not hasattr(shell, "kernel"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
     from nbtrain.notebook.settings import NBTrain
     from nbtrain.params import Params
     from nbtrain.run import Run
+    from nbtrain.verbs import Question
 
 COMMAND = "%autotrain"
 SWITCHES = {
     "room": ("--background", "--in-process", "--help"),
     "attach": ("--background",),
     "resume": ("--background",),
+    "sweep-worker": ("--background",),
 }
-VALUED = {"room": ("--into", "--preview-trainer"), "attach": ("--into",), "resume": ("--into",), "show": ("--into",)}
+VALUED = {
+    "room": ("--into", "--preview-trainer"),
+    **dict.fromkeys(("attach", "resume", "show", "sweep-worker"), ("--into",)),
+}
 
 
 @magics_class
@@ -78,15 +84,15 @@ class AutotrainMagics(Magics):
         Raises:
             NbtrainError: the run failed, and was waited for.
         """
-        from nbtrain import fit
+        from nbtrain import sweep
         from nbtrain.run import Run, start
 
         root = self.settings.runs_folder
         if not in_process:
             return self._follow(start(params, root=root), background, into)
-        run = Run(fit.prepare(params, root=root))
+        run = Run(sweep.prepare(params, root=root))
         view = self._view(run, into)
-        fit.fit(run.folder, sinks=(lambda event: view.look(),), secrets=params.secrets())
+        sweep.fit(run.folder, sinks=(lambda event: view.look(),), secrets=params.secrets())
         view.look()
         return _whole(run)
 
@@ -119,13 +125,14 @@ class AutotrainMagics(Magics):
     def _obey(self, line: str, cell: str) -> Run | Panel | None:
         from nbtrain import verbs
         from nbtrain.params import words
+        from nbtrain.sweep import joining
 
         remember_environment()  # a variable of it may be in what the user wrote, and so in an error
         tokens, silent = words.split(line, self.shell.user_ns)
         verb = verbs.known(tokens[0]) if tokens and tokens[0] != "--help" else "help"
         kind = verb if verb in verbs.VERBS else "room"
         own, rest = words.take(tokens[1:], switches=("--help", *SWITCHES.get(kind, ())), valued=VALUED.get(kind, ()))
-        if cell.strip() and kind not in ("room", "check"):
+        if cell.strip() and kind not in ("room", *verbs.OF_DATA):
             raise ParamError(f"{verb} has no use for the lines of a cell", fix=f"write {COMMAND} {verb} on one line")
         if kind == "room" and own.keys() & {"--help", "--preview-trainer"}:
             return _tell(verbs.help_of(verb, own.get("--preview-trainer"), COMMAND))
@@ -135,12 +142,14 @@ class AutotrainMagics(Magics):
             return self._panel(rest)
         if verb in verbs.ANSWERS:
             root = self.settings.runs_folder
-            return _tell(verbs.answer(verb, verbs.Question(rest, COMMAND, self.shell.user_ns, cell, root)))
+            return _answer(verb, verbs.Question(rest, COMMAND, self.shell.user_ns, cell, root))
         into = _variable(own.get("--into", ""))
         background = "--background" in own
         if kind == "room":
             params = verbs.parameters(verb, rest, body=cell, names=self.shell.user_ns)
             run = self.train(params, background=background, in_process="--in-process" in own, into=into)
+        elif verb == "sweep-worker":
+            run = self.train(joining.joined(rest), background=background, into=into)
         else:
             run = verbs.run_of(rest, verb, self.settings.runs_folder)
             run = self._again(run, verb, background, into)
@@ -208,6 +217,17 @@ def _variable(name: object) -> str:
     if not isinstance(name, str) or (name and not name.isidentifier()):
         raise ParamError(f"--into is the name of a variable; found {name!r}")
     return name
+
+
+def _answer(verb: str, question: Question) -> None:
+    """Answer in the cell; what takes its time is drawn while it grows."""
+    from nbtrain import verbs
+    from nbtrain.notebook.answers import Shown, opens_a_field
+
+    if verb == "chat" and opens_a_field(question):
+        return
+    shown = Shown()
+    shown.whole(verbs.ANSWERS[verb](replace(question, news=shown.growing)))
 
 
 def _tell(text: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from nbtrain.notebook.curve import Curves, series
-from nbtrain.notebook.summary import sparkline, summarise, words
+from nbtrain.notebook.summary import summarise, words
 from nbtrain.notebook.theme import INK, TRAIN, VALID
 from nbtrain.plain import line
+from nbtrain.runs.curve import Curves, series, sparkline
 from nbtrain.runs.record import Record
 from nbtrain.runs.status import Status
 

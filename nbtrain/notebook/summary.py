@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nbtrain.events import Failed, Stopped
-from nbtrain.notebook.curve import Curve, Curves, metric, series
+from nbtrain.notebook import trials
 from nbtrain.plain import duration, line, number
+from nbtrain.runs.curve import Curves, metric, series, sparkline
 from nbtrain.runs.record import Record
 from nbtrain.runs.status import ENDED, Status
 
@@ -49,6 +50,10 @@ def summarise(record: Record, status: Status | None, now: float | None, curves: 
     total = record.total_steps
     head, rows = _evaluations(record) if record.evaluations else _last_values(record, curves)
     ended = state in ENDED
+    moment = (record.last_time if ended else now or time.time()) or 0.0
+    shown = list(_tiles(record, state, moment, curves))[:_TILES]
+    if record.trials:
+        (head, rows), shown = trials.table(record), list(trials.tiles(record, moment, going=not ended))
     return Summary(
         name=line(started.name if started else "", 80),
         kind=line(" · ".join(part for part in (started.room, started.method) if part) if started else "", 80),
@@ -58,12 +63,12 @@ def summarise(record: Record, status: Status | None, now: float | None, curves: 
         facts=[
             _fact(name, value) for name, value in list(record.facts().items())[:_FACTS] if value not in (None, "", 0)
         ],
-        tiles=list(_tiles(record, state, (record.last_time if ended else now or time.time()) or 0.0, curves))[:_TILES],
+        tiles=shown,
         head=head,
         rows=rows,
-        others=list(_others(curves)),
+        others=[] if record.trials else list(_others(curves)),
         outcome=_outcome(record, state, status),
-        sentence=_sentence(record, curves),
+        sentence=trials.sentence(record) if record.trials else _sentence(record, curves),
     )
 
 
@@ -190,17 +195,3 @@ def _course(first: float, last: float) -> str:
     if abs(last - first) <= 0.01 * abs(first):
         return f"stayed at {number(last)}"
     return f"{'fell' if last < first else 'rose'} from {number(first)} to {number(last)}"
-
-
-def sparkline(curve: Curve, width: int = 48) -> str:
-    """The curve in one line of text, a gap where there is no number."""
-    points = [point for stroke in curve.smooth() for point in stroke]
-    if len(points) < 2:
-        return ""
-    cells: list[list[float]] = [[] for _ in range(min(width, len(points)))]
-    first, last = points[0][0], points[-1][0]
-    for step, value in points:
-        cells[min(int((step - first) / ((last - first) or 1) * len(cells)), len(cells) - 1)].append(value)
-    means = [sum(cell) / len(cell) if cell else None for cell in cells]
-    low, high = min(value for _, value in points), max(value for _, value in points)
-    return "".join(" " if mean is None else "▁▂▃▄▅▆▇█"[round(7 * (mean - low) / ((high - low) or 1))] for mean in means)

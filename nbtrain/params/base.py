@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from nbtrain.errors import ParamError, nearest
 from nbtrain.params.options import Option, read_field
 
+_YES = ("true", "t", "yes", "y", "on", "1")  # what pydantic reads as true: values may be text here
+
 Source = Literal["default", "user", "panel", "auto"]
 
 
@@ -176,6 +178,11 @@ def _without_strangers(cls: type[Params], values: dict[str, Any]) -> tuple[dict[
     kept = dict(values)
     for name, value in values.items():
         item = options[name]
+        if item.needs and str(kept.get(item.needs)).lower() not in _YES:
+            del kept[name]
+            if not _same(value, item.default):
+                notices.append(f"{name} only applies with {options[item.needs].flag}, will be ignored")
+            continue
         if item.applies_to(method):
             continue
         del kept[name]

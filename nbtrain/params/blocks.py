@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, model_validator
 
+from nbtrain.params.measures import Measures
 from nbtrain.params.options import Location, option
 from nbtrain.params.refused import Refused
+from nbtrain.params.sweep import Sweep
 
 
 def _source(value: Any) -> Any:
@@ -24,7 +26,7 @@ class Hub(BaseModel):
     hub_private: bool = option(True, "only the owner may see a repository that is made", group="Hub")
 
 
-class Basic(Hub, Refused):
+class Basic(Hub, Measures, Sweep, Refused):
     """What every run has: a name, a limit, somebody who listens."""
 
     project_name: Location | None = option(
@@ -88,16 +90,28 @@ class Model(BaseModel):
 class Optim(BaseModel):
     """How the weights are moved."""
 
-    lr: float = option(3e-5, "learning rate at its peak", group="Training", gt=0, essential=True, unit="per step")
+    lr: float = option(
+        3e-5, "learning rate at its peak", group="Training", gt=0, essential=True, unit="per step", searched="log"
+    )
     epochs: int = option(1, "times over the data", group="Training", unit="epochs", ge=1, essential=True)
-    batch_size: int = option(2, "rows a step and device", group="Training", unit="rows", ge=1, essential=True)
+    batch_size: int = option(
+        2, "rows a step and device", group="Training", unit="rows", ge=1, essential=True, searched="log"
+    )
     gradient_accumulation: int = option(1, "batches a step", group="Training", unit="batches", ge=1)
     warmup_ratio: float = option(
-        0.1, "share of the steps in which the learning rate rises", group="Training", unit="share", ge=0, le=1
+        0.1,
+        "share of the steps in which the learning rate rises",
+        group="Training",
+        unit="share",
+        ge=0,
+        le=1,
+        searched=(0.0, 0.2),
     )
     optimizer: str = option("adamw_torch", "optimiser, by transformers' name", group="Training")
     scheduler: str = option("linear", "course of the learning rate, by transformers' name", group="Training")
-    weight_decay: float = option(0.01, "pull of the weights towards zero", group="Training", unit="per step", ge=0)
+    weight_decay: float = option(
+        0.01, "pull of the weights towards zero", group="Training", unit="per step", ge=0, searched=(0.0, 0.1)
+    )
     max_grad_norm: float = option(1.0, "longest gradient; 0: not clipped", group="Training", unit="norm", ge=0)
 
 

@@ -59,6 +59,7 @@ def explain(params_class: type[Params], name: str) -> str:
         "default": _default(item),
         "read by": ", ".join(f"--trainer {method}" for method in item.only) or "every run of this room",
         "group": item.group,
+        "needs": f"--{item.needs.replace('_', '-')}" if item.needs else "",
         "also": ", ".join(f"--{alias.replace('_', '-')}" for alias in item.aliases),
         "written": "never: it is a secret" if item.secret else "",
         "refused": item.refused,

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
+Searched = Literal["", "log"] | tuple[Any, ...]
+
 
 def option(
     default: Any,
@@ -24,6 +26,8 @@ def option(
     essential: bool = False,
     secret: bool = False,
     refused: str = "",
+    needs: str = "",
+    searched: Searched = "",
     **bounds: float,
 ) -> Any:
     """Describe one parameter.
@@ -39,10 +43,13 @@ def option(
         secret: never written to any file or output.
         refused: why no other value than the default is taken, and what to do instead; for what users of other systems
             type.
+        needs: the switch without which it has no effect.
+        searched: what a sweep tries that was not told what to search: "log" for a decade to either side of the value
+            (a whole number: half of it to four times), (low, high), or choices; empty: its value alone.
         bounds: ge, gt, le, lt.
     """
     extra = {"group": group, "unit": unit, "only": only, "aliases": aliases, "essential": essential, "secret": secret}
-    extra["refused"] = refused
+    extra |= {"refused": refused, "needs": needs, "searched": searched}
     return Field(default, description=help, json_schema_extra=extra, **bounds)  # type: ignore[call-overload]
 
 
@@ -72,6 +79,8 @@ class Option:
     essential: bool
     secret: bool
     refused: str
+    needs: str
+    searched: Searched
     bounds: Mapping[str, float]
 
     @property

@@ -37,9 +37,12 @@ _DEATH_SECONDS = 10.0  # a process with much memory takes its time to give it ba
 class Worker:
     """A process that trains one run, started here or found by its status."""
 
-    def __init__(self, folder: RunFolder, pid: int, child: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, pid: int, child: subprocess.Popen[bytes] | None = None, *, stays: bool = False
+    ) -> None:
         self.folder = folder
         self.pid = pid
+        self._stays = stays  # the process outlives the run
         self._start = process.start_of(pid)
         self._child = child
         self._settled = False
@@ -50,7 +53,11 @@ class Worker:
 
         When the process is gone, the run's journal and status have its end, whether it could write that itself or not.
         """
-        if self._child is not None:
+        code: int | None
+        now = status.stored(self.folder) if self._stays else None
+        if now is not None and now.state in status.ENDED and now.pid is None:
+            code = ending.CODES.get(now.state, 1)
+        elif self._child is not None:
             code = self._child.poll()
         elif process.alive(self.pid, self._start):
             code = None
@@ -99,15 +106,34 @@ _workers: dict[Path, Worker] = {}
 """The workers that this process started: only a parent reads an exit code, whoever holds the handle."""
 
 
-def launch(folder: RunFolder, secrets: Mapping[str, str] | None = None, *, resume: bool = False) -> Worker:
+def launch(
+    folder: RunFolder,
+    secrets: Mapping[str, str] | None = None,
+    *,
+    resume: bool = False,
+    rehearse: Mapping[str, Any] | None = None,
+) -> Worker:
     """Train a prepared run in a process of its own; returns at once.
 
     Args:
         secrets: values of secret parameters.
         resume: go on from the newest good checkpoint.
+        rehearse: what is done in the place of training, as `trainers._rehearsal.instead` takes it.
 
     Raises:
         RunError: it is being trained already.
+    """
+    what = assignment(folder, secrets, resume=resume) | {"rehearse": dict(rehearse or {})}
+    child = (not what["few_bits"] and _from_standby(folder, what)) or _from_cold(folder, what)
+    _workers[folder.path] = worker = Worker(folder, child.pid, child)
+    return worker
+
+
+def assignment(folder: RunFolder, secrets: Mapping[str, str] | None, *, resume: bool) -> dict[str, Any]:
+    """What a worker is told to do.
+
+    Raises:
+        RunError: the run is being trained already.
     """
     now = status.read(folder)
     if now.state not in status.ENDED and now.pid is not None:
@@ -116,11 +142,8 @@ def launch(folder: RunFolder, secrets: Mapping[str, str] | None = None, *, resum
             where=str(folder.path),
             fix=f"attach {folder.name}",
         )
-    assignment = {"folder": str(folder.path), "secrets": dict(secrets or {}), "resume": resume, "cwd": os.getcwd()}
-    assignment["few_bits"] = few_bits = _in_few_bits(folder)
-    child = (not few_bits and _from_standby(folder, assignment)) or _from_cold(folder, assignment)
-    _workers[folder.path] = worker = Worker(folder, child.pid, child)
-    return worker
+    task = {"folder": str(folder.path), "secrets": dict(secrets or {}), "resume": resume, "cwd": os.getcwd()}
+    return task | {"few_bits": _in_few_bits(folder)}
 
 
 def attach(folder: RunFolder) -> Worker | None:
@@ -130,7 +153,7 @@ def attach(folder: RunFolder) -> Worker | None:
         return own
     now = status.read(folder)
     if now.state not in status.ENDED and now.pid is not None and now.pid != os.getpid():
-        return Worker(folder, now.pid)
+        return Worker(folder, now.pid, stays=True)  # it may be one that goes on to other runs
     if now.state == "failed":
         ending.fail(folder, ending.died(folder, None))  # its journal may not know yet
     return None
@@ -143,7 +166,7 @@ class _Standby:
         self.environment = dict(os.environ)
         self.packages = _packages()
         self.ready = threading.Event()
-        self.child = _start(["--warm"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.child = start(["--warm"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         threading.Thread(target=self._listen, name="nbtrain-standby", daemon=True).start()
 
     def _listen(self) -> None:
@@ -206,62 +229,67 @@ def _in_few_bits(folder: RunFolder) -> bool:
         return False
 
 
-def _from_standby(folder: RunFolder, assignment: dict[str, Any]) -> subprocess.Popen[bytes] | None:
+def _from_standby(folder: RunFolder, task: dict[str, Any]) -> subprocess.Popen[bytes] | None:
     global _standby
     with _standing:
         standby, _standby = _standby, None
     if standby is None:
         return None
     news = standby.news()
-    if news is not None and _assign(standby.child, folder, {**assignment, "environment": news}):
+    if news is not None and assign(standby.child, folder, {**task, "environment": news}):
         return standby.child
     _dismiss(standby)
     return None
 
 
-def _from_cold(folder: RunFolder, assignment: dict[str, Any]) -> subprocess.Popen[bytes]:
+def _from_cold(folder: RunFolder, task: dict[str, Any]) -> subprocess.Popen[bytes]:
     folder.log.parent.mkdir(exist_ok=True)
     with open(folder.log, "ab") as log:
-        child = _start([], stdout=log, stderr=log)
-    _assign(child, folder, assignment)  # where it died at once, its exit code will tell
+        child = start([], stdout=log, stderr=log)
+    assign(child, folder, task)  # where it died at once, its exit code will tell
     return child
 
 
-def _assign(child: subprocess.Popen[bytes], folder: RunFolder, assignment: dict[str, Any]) -> bool:
+def assign(child: subprocess.Popen[bytes], folder: RunFolder, task: dict[str, Any], *, last: bool = True) -> bool:
+    """Tell a waiting worker what to do; False where it is dead.
+
+    Args:
+        last: it ends with this run.
+    """
     assert child.stdin is not None
     status.begin(folder, child.pid)
     try:
-        with child.stdin as line:
-            line.write(json.dumps(assignment).encode() + b"\n")
-    except OSError:
+        child.stdin.write(json.dumps(task).encode() + b"\n")
+        child.stdin.flush()
+        if last:
+            child.stdin.close()
+    except (OSError, ValueError):  # broken, or closed
         return False
     return True
 
 
-def _start(arguments: list[str], *, stdout: IO[bytes] | int, stderr: IO[bytes] | int) -> subprocess.Popen[bytes]:
+def start(
+    arguments: list[str],
+    *,
+    stdout: IO[bytes] | int,
+    stderr: IO[bytes] | int,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """A worker that waits for its task.
+
+    Args:
+        environment: variables that it gets beside those of this process.
+    """
     return subprocess.Popen(
         # -P: a logging.py in the user's folder must not stand in for Python's own
         [sys.executable, "-P", "-m", "nbtrain.worker", *arguments],
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,
-        env=_environment(),
+        env=process.environment() | dict(environment or {}),
         start_new_session=True,
         creationflags=0x200 if os.name == "nt" else 0,  # CREATE_NEW_PROCESS_GROUP: there are no sessions there
     )
-
-
-def _environment() -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    ours = {
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUNBUFFERED": "1",
-        "TRL_EXPERIMENTAL_SILENCE": "1",
-        "MPLBACKEND": "agg",  # a kernel's own backend draws into its cells; there are none here
-    }
-    # accelerate would set one thread, and half or more of a CPU would stand idle
-    return {"OMP_NUM_THREADS": str(cores), **os.environ, **ours}
 
 
 def _packages() -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_GPUS = Path("/proc/driver/nvidia/gpus")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -79,11 +80,63 @@ def _start_on_windows(pid: int) -> str | None:
         kernel.CloseHandle(handle)
 
 
+def memory(pid: int | None = None) -> tuple[int, int]:
+    """Bytes that a process holds now, and that it held at most; of this process by default.
+
+    Of another process the second is known on Linux only; elsewhere it is the first.
+    """
+    import psutil  # type: ignore[import-untyped]
+
+    now = int(psutil.Process(pid).memory_info().rss)
+    if sys.platform == "linux":
+        # not ru_maxrss: that begins with what the parent held, a notebook's kernel with all its frames
+        told = Path(f"/proc/{pid or os.getpid()}/status").read_text(encoding="utf-8", errors="replace")
+        return now, max(now, int(told.partition("VmHWM:")[2].split()[0]) * 1024)
+    if pid is None and sys.platform == "darwin":
+        import resource
+
+        return now, max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return now, now
+
+
+def take_no_more(room: int | None = None) -> None:
+    """Let this process ask for `room` more bytes; what is beyond is refused, and no other process is ended for it.
+
+    By default what is free now. Linux only, and not beside an NVIDIA GPU, whose driver maps more than it ever uses.
+    """
+    if sys.platform != "linux" or _GPUS.is_dir():
+        return
+    import resource
+
+    import psutil
+
+    told = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    held = int(told.partition("VmData:")[2].split()[0]) * 1024
+    wanted = held + (psutil.virtual_memory().available if room is None else room)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
 def make_ready() -> None:
     """Set up this process for training on a CPU; before torch is imported, or the second half comes too late."""
     # a waiting thread spins, by default for so long that two runs on one machine take ten times as long each
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     _keep_freed_memory()
+
+
+def environment() -> dict[str, str]:
+    """The variables of a process that is to train: this one's, and ours."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ours = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+        "MPLBACKEND": "agg",  # a kernel's own backend draws into its cells; there are none here
+    }
+    # accelerate would set one thread, and half or more of a CPU would stand idle
+    return {"OMP_NUM_THREADS": str(cores), **os.environ, **ours}
 
 
 def spare_bitsandbytes() -> None:

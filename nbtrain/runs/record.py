@@ -24,6 +24,7 @@ class Record:
 
     series: training values by name, each a list of (step, value), steps rising.
     evaluations: one mapping an evaluation: "step" and the values.
+    trials: of a sweep, by number: what was told of each last.
     undone: changes of parameters after the checkpoint that the run went back to; they are due again at their steps.
     paused: seconds for which training stood still since it was started or taken up again.
     """
@@ -39,6 +40,7 @@ class Record:
     samples: list[events.Sampled] = field(default_factory=list)
     notices: list[events.Warned] = field(default_factory=list)
     saved: list[events.Saved] = field(default_factory=list)
+    trials: dict[int, events.Tried] = field(default_factory=dict)
     changes: list[events.Changed] = field(default_factory=list)
     undone: list[events.Changed] = field(default_factory=list)
     paused: float = 0.0
@@ -77,6 +79,8 @@ class Record:
                 self.notices.append(event)
             case events.Saved():
                 self.saved.append(event)
+            case events.Tried():
+                self.trials[event.trial] = event
             case events.Changed():
                 self._change(event)
             case events.Resumed():
@@ -123,6 +127,17 @@ class Record:
         if self.evaluations:
             return {name: value for name, value in self.evaluations[-1].items() if name != "step"}
         return {name: points[-1][1] for name, points in self.series.items() if points}
+
+    def rows(self) -> dict[int, dict[str, float]]:
+        """By step all values of it; the names of those of an evaluation begin with `eval_`."""
+        found: dict[int, dict[str, float]] = {}
+        for name, points in self.series.items():
+            for step, value in points:
+                found.setdefault(step, {})[name] = value
+        for row in self.evaluations:
+            values = {f"eval_{name}": value for name, value in row.items() if name != "step"}
+            found.setdefault(int(row["step"]), {}).update(values)
+        return found
 
     @property
     def metric(self) -> str:

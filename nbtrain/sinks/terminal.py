@@ -72,7 +72,7 @@ class Terminal:
         return parts
 
 
-def _lines(event: events.Event) -> list[str]:
+def _lines(event: events.Event) -> list[str]:  # noqa: C901 - one case an event
     """What stands in the terminal for an event, a line each."""
     at = f"step {event.step or 0:,}"
     match event:
@@ -89,6 +89,8 @@ def _lines(event: events.Event) -> list[str]:
             return [f"{at}: sample{before}: {' → '.join(parts)}" for parts in said]
         case events.Warned():
             return [f"notice: {line(event.message, 2 * _LONGEST)}"]
+        case events.Tried():
+            return [_trial(event)] if event.state != "running" or event.value is None else []
         case events.Changed():
             return [f"{at}: {_words(event.name)} is {number(event.new)}, was {number(event.old)}"]
         case events.Resumed():
@@ -104,6 +106,13 @@ def _lines(event: events.Event) -> list[str]:
             return [f"failed at {at}: {told[0] if told else 'no reason is known'}", *(f"  {each}" for each in told[1:])]
         case _:
             return []
+
+
+def _trial(event: events.Tried) -> str:
+    given = ", ".join(f"{_words(name)} {number(value)}" for name, value in event.given.items())
+    value = "" if event.value is None else f", {number(event.value)}"
+    why = f": {line(event.cause, _LONGEST)}" if event.cause else ""
+    return f"trial {event.trial}: {event.state}{value} ({line(given)}){why}"
 
 
 def _words(name: str) -> str:

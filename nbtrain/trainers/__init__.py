@@ -10,6 +10,8 @@ A room has
 - `predict(params, model, processor, rows, **settings) -> list`: what the model says to each row.
 - `evaluate(params, path, data) -> dict | None`, where it can: the saved model, measured on the rows that the run
   held out (data None) or on others; None by a method that measures while it trains only.
+- `says(params) -> str` and `examples(params, data, cache) -> Examples`: the kind of what its models say, and the rows
+  to measure a saved one on (those that the run held out, or others), for metrics by name; see `evaluate.examples`.
 - `usage(params, path) -> (library, code)`: the hub's name of the library that opens the saved model, and Python that
   does so without nbtrain, for the card.
 - `OBEYS`, where it does not obey all of `runs.control`: the requests and changes that it does.

@@ -272,14 +272,17 @@ def check(
     splits: read.Splits,
     form: judge.Form,
     more: Callable[[read.Splits, Any], list[str]] = lambda splits, form: [],
+    **shown: Any,
 ) -> list[str]:
     """What judging the rows finds, for a screen; what a run would stop at is told with everything else.
 
     Args:
         more: lines of the room's own, of the rows that can be used.
+        shown: more of `judge.Findings`, rendered and boxed.
     """
     kept, report = judge.check(splits, form, on_bad_rows="skip")
-    return [f"Data: {splits.origin}", *splits.notices, *report.lines(), *more(kept, form)]
+    lines = [f"Data: {splits.origin}", *splits.notices, *report.lines(), *more(kept, form)]
+    return judge.Findings(lines, report=report, splits=kept, **shown)
 
 
 def longest(params: Any, config: Any, processor: Any = None) -> int:

@@ -124,6 +124,8 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
     """
     from transformers import PrinterCallback
 
+    if run.rehearsal is not None:
+        run.rehearsal.of_trainer(trainer, told)
     guard = Guard(trainer, params)
     run.resume_from = begins_at(params, run)
     news = News(params, run, guard, told)

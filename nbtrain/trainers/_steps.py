@@ -120,6 +120,8 @@ class Steps:
         return self._position.global_step
 
     def __iter__(self) -> Iterator[int]:
+        if self.run.rehearsal is not None:
+            yield from self.run.rehearsal.of_steps(self)
         if self._begin():
             moved = {"optimizer": self.parts.states["optimizer"], "lr_scheduler": self.parts.states["schedule"]}
             while self.done < self.settings.max_steps and not self._control.should_training_stop:

@@ -17,17 +17,18 @@ from nbtrain.data import columns, read
 from nbtrain.data.labelled import TEXTS, Form, Texts
 from nbtrain.data.places import Places
 from nbtrain.data.tokens import identity
-from nbtrain.errors import ParamError, RunError
+from nbtrain.errors import ParamError
 from nbtrain.models import load
 from nbtrain.models.pretrained import TINY, open_tokenizer
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder
+from nbtrain.trainers import _encoder, _examples
 
 TINY_TEXT = TINY.parent / "text"
 BETTER = "answerdotai/ModernBERT-base"
 AUTO = "AutoModelForSequenceClassification"
 _ASKED = 32  # rows that a saved model is asked at once
+_LENGTHS = 2_000  # rows of a split whose lengths are told; those of a million take minutes
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -113,6 +114,30 @@ def tokens_of(texts: Sequence[Texts], tokenizer: Any, longest: int) -> dict[str,
         found = dict(tokenizer(*sides, truncation=True, max_length=longest))
     cut = [len(one) - len(other) for one, other in zip(whole["input_ids"], found["input_ids"], strict=True)]
     return found | {"cut": cut}
+
+
+def rendered(params: Any, form: Form, splits: read.Splits) -> judge.Rendered:
+    """How long the first rows are in tokens, and how many lose their end."""
+    import numpy
+    from transformers import AutoConfig
+
+    place = _encoder.place(params, TINY_TEXT)
+    hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
+    tokenizer, config = open_tokenizer(place, **hub), AutoConfig.from_pretrained(place, **hub)
+    longest, lines = _encoder.longest(params, config, tokenizer), []
+    for name, rows, _ in splits.items():
+        some = rows.select(range(min(_LENGTHS, len(rows)))).select_columns(list(dict.fromkeys(form.columns.values())))
+        found = tokens_of([form.texts(row) for row in some], tokenizer, longest)
+        cut = numpy.asarray(found["cut"])
+        count = numpy.asarray([len(ids) for ids in found["input_ids"]]) + cut
+        of = f" (the first {len(some):,} of {len(rows):,} rows)" if len(some) < len(rows) else ""
+        middle, most = numpy.percentile(count, (50, 95))
+        lines.append(
+            f"Tokens a row, {name}{of}: {count.min():,} to {count.max():,}, half of them up to {middle:,.0f}, "
+            f"95 of 100 up to {most:,.0f}; {numpy.count_nonzero(cut):,} lose their end at {longest:,} "
+            "(--max-seq-length)."
+        )
+    return judge.Rendered((), tuple(lines))
 
 
 def tell_cut(tokens: Any, longest: int, run: ActiveRun) -> None:
@@ -202,18 +227,8 @@ def to_measure(
     Raises:
         RunError: the run held nothing out. DataError: the rows cannot be used.
     """
-    changes = (
-        {} if data is None else {"data_path": data, "valid_split": None, "valid_fraction": 0.0, "max_samples": None}
-    )
-    asked = params.but(**changes)
     with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
-        splits = read.read(asked, Path(cache), by=by)
-        form = form_of(splits.train)
-        splits, _ = judge.check(splits, form, on_bad_rows=params.on_bad_rows)
-        rows = splits.valid if data is None else splits.train
-        if rows is None:
-            raise RunError("the run held no rows out", fix="give rows: run.evaluate(data)")
-        yield rows, form
+        yield _examples.judged(params, data, Path(cache), lambda splits: form_of(splits.train), by)
 
 
 def usage(path: Path, said: str) -> tuple[str, str]:

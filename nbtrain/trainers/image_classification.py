@@ -19,13 +19,14 @@ from nbtrain.data.augment import changed
 from nbtrain.data.images import PictureForm, Seen
 from nbtrain.data.images import opened as open_picture
 from nbtrain.errors import DataError, ParamError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models.pretrained import TINY
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _classes, _encoder, _pictures
+from nbtrain.trainers import _classes, _encoder, _examples, _pictures
 
 AUTO = "AutoModelForImageClassification"
 BETTER = "google/vit-base-patch16-224"
@@ -59,6 +60,7 @@ class ImageClassificationParams(
 
 
 Params = ImageClassificationParams
+says = _examples.saying("classes")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -183,6 +185,19 @@ def predict(params: Any, model: Any, processor: Any, rows: Sequence[Any], **sett
         raise ParamError(f"predict has no setting {', '.join(sorted(unknown))}", fix="it has threshold")
     said = _pictures.asked(params, model, processor, rows)
     return _classes.answers(model.config, said, settings.get("threshold"))
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    splits, form, found = _read(_examples.reading(params, data), cache)
+    rows = _examples.usable(params, splits, form, data)
+    image, target = form.columns["image"], form.columns["target"]
+
+    def ask(model: Any, processor: Any, cells: Sequence[Any]) -> list[dict[str, Any]]:
+        return _examples.labelled(predict(params, model, processor, [open_picture(cell) for cell in cells]))
+
+    expected = [[found.names[at] for at in found.of(cell, target)] for cell in rows[target]]
+    return Examples("classes", [row[image] for row in rows], expected, ask, tuple(found.names))
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

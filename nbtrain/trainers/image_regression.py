@@ -21,13 +21,14 @@ from nbtrain.data.augment import changed
 from nbtrain.data.images import PictureForm, Seen
 from nbtrain.data.images import opened as open_picture
 from nbtrain.errors import DataError, ParamError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models.pretrained import TINY
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _numbers, _pictures
+from nbtrain.trainers import _encoder, _examples, _numbers, _pictures
 
 AUTO = "AutoModelForImageClassification"  # with one output for each number
 BETTER = "google/vit-base-patch16-224"
@@ -53,6 +54,7 @@ class ImageRegressionParams(
 
 
 Params = ImageRegressionParams
+says = _examples.saying("numbers")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -187,6 +189,19 @@ def predict(params: Any, model: Any, processor: Any, rows: Sequence[Any], **sett
     if settings:
         raise ParamError(f"predict has no setting {', '.join(sorted(settings))}")
     return _numbers.answers(model.config, _pictures.asked(params, model, processor, rows))
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    splits, form = _read(_examples.reading(params, data), cache)
+    rows = _examples.usable(params, splits, form, data)
+    learnt, image = _learnt(form, rows), form.columns["image"]
+
+    def ask(model: Any, processor: Any, cells: Sequence[Any]) -> list[list[float]]:
+        return _examples.numbered(predict(params, model, processor, [open_picture(cell) for cell in cells]))
+
+    expected = [list(learnt.values(row)) for row in rows.select_columns(list(learnt.targets))]
+    return Examples("numbers", [row[image] for row in rows], expected, ask, tuple(learnt.names))
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

@@ -21,13 +21,14 @@ from nbtrain.data.images import opened as open_picture
 from nbtrain.errors import DataError, ParamError
 from nbtrain.evaluate import boxes as measures
 from nbtrain.evaluate import figures
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models.pretrained import TINY
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _drawn, _encoder, _pictures
+from nbtrain.trainers import _drawn, _encoder, _examples, _pictures
 
 AUTO = "AutoModelForObjectDetection"
 BETTER = "PekingU/rtdetr_r18vd"
@@ -64,6 +65,7 @@ class ObjectDetectionParams(
 
 
 Params = ObjectDetectionParams
+says = _examples.saying("boxes")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -125,8 +127,14 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and every picture opened, and the objects by class."""
-    splits, form, _ = _read(params, cache)
-    return _encoder.check(params, splits, form)
+    splits, form, reading = _read(params, cache)
+    image, names = form.columns["image"], list(reading.known or ())
+
+    def boxed(row: Mapping[str, Any], picture: Any) -> tuple[Any, str]:
+        drawn = _drawn.compared(picture, _truth(row, image, reading), (), names=names, threshold=1.0)
+        return drawn.image, drawn.expected
+
+    return _encoder.check(params, splits, form, boxed=boxed)
 
 
 def _read(params: Any, cache: Path) -> tuple[read.Splits, PictureForm, boxes.Reading]:
@@ -244,23 +252,43 @@ def predict(
     Returns:
         For each picture a list of {"label", "score", "box"}; box: left, top, right, bottom in pixels of the picture.
     """
-    import torch
-
     if unknown := settings.keys() - {"threshold"}:
         raise ParamError(f"predict has no setting {', '.join(sorted(unknown))}", fix="it has threshold")
     threshold, said = settings.get("threshold", params.threshold), []
     for row in rows:
-        picture = _pictures.picture_of(params, row)
-        inputs = processor(images=[picture], return_tensors="pt").to(model.device)
-        with torch.no_grad():
-            outputs = model(**inputs)
-        (found,) = found_in(processor, outputs, [(picture.height, picture.width)], inputs.get("pixel_mask"))
+        found = _look(model, processor, _pictures.picture_of(params, row))
         said.append([
             {"label": model.config.id2label[int(kind)], "score": float(score), "box": [round(float(x), 1) for x in box]}
             for score, kind, *box in found
             if score >= threshold
         ])  # fmt: skip
     return said
+
+
+def _look(model: Any, processor: Any, picture: Any) -> Any:
+    """(n, 6): score, class, left, top, right, bottom in pixels of the picture, the surest first."""
+    import torch
+
+    inputs = processor(images=[picture], return_tensors="pt").to(model.device)
+    with torch.no_grad():
+        outputs = model(**inputs)
+    return found_in(processor, outputs, [(picture.height, picture.width)], inputs.get("pixel_mask"))[0]
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    splits, form, reading = _read(_examples.reading(params, data), cache)
+    rows, image = _examples.usable(params, splits, form, data), form.columns["image"]
+    names, truth = tuple(reading.known or ()), [_truth(row, image, reading) for row in rows]
+
+    def ask(model: Any, processor: Any, cells: Sequence[Any]) -> list[Any]:
+        said = [_look(model, processor, open_picture(cell)) for cell in cells]
+        for found in said:  # other data may number the classes otherwise than the model does
+            kinds = (model.config.id2label[int(kind)] for kind in found[:, 1])
+            found[:, 1] = [names.index(kind) if kind in names else -1 for kind in kinds]
+        return [found[found[:, 1] >= 0] for found in said]
+
+    return Examples("boxes", [row[image] for row in rows], truth, ask, names)
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

@@ -17,12 +17,13 @@ from typing import Any, Literal
 from nbtrain.data import labelled, labels, read
 from nbtrain.data.labelled import Form
 from nbtrain.errors import DataError, ParamError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _classes, _encoder, _texts
+from nbtrain.trainers import _classes, _encoder, _examples, _texts
 from nbtrain.trainers._texts import AUTO, opened
 
 LISTED = 20  # rows that the model is most mistaken about, in the report
@@ -55,6 +56,7 @@ class TextClassificationParams(
 
 
 Params = TextClassificationParams
+says = _examples.saying("classes")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -112,7 +114,7 @@ def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged, and the classes by split."""
     splits = read.read(params, cache, by=partial(_classes_of, params))
     form = _form(params, splits.train)
-    return _encoder.check(params, splits, form, more=_balance)
+    return _encoder.check(params, splits, form, more=_balance, rendered=partial(_texts.rendered, params, form))
 
 
 def _form(params: Any, rows: Any) -> Form:
@@ -188,6 +190,20 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:
         expected = classes.expected([_mark(classes, form, row) for row in rows])
         logits = _texts.logits(params, model, tokenizer, [form.texts(row) for row in rows])
     return _classes.measured(model.config, logits, expected)
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    by = partial(_classes_of, params) if data is None else None
+    rows, form = _examples.judged(params, data, cache, lambda splits: _form(params, splits.train), by)
+    names = form.labels.names
+    return Examples(
+        "classes",
+        [form.texts(row) for row in rows],
+        [[names[at] for at in form.classes(row)] for row in rows],
+        lambda model, tokenizer, texts: _examples.labelled(predict(params, model, tokenizer, texts)),
+        tuple(names),
+    )
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

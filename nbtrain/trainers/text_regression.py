@@ -19,13 +19,14 @@ from pydantic import BeforeValidator
 from nbtrain.data import labelled, read
 from nbtrain.data.labelled import Form
 from nbtrain.errors import ParamError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.evaluate.numbers import measure
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed, names_of
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _numbers, _texts
+from nbtrain.trainers import _encoder, _examples, _numbers, _texts
 from nbtrain.trainers._texts import AUTO, opened
 
 LISTED = 20  # rows that the model is most mistaken about, in the report
@@ -50,6 +51,7 @@ class TextRegressionParams(
 
 
 Params = TextRegressionParams
+says = _examples.saying("numbers")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -96,7 +98,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged, and what the numbers are by split."""
     splits = read.read(params, cache)
-    return _encoder.check(params, splits, _form(params, splits.train), more=_spread)
+    form = _form(params, splits.train)
+    return _encoder.check(params, splits, form, more=_spread, rendered=partial(_texts.rendered, params, form))
 
 
 def _form(params: Any, rows: Any) -> Form:
@@ -144,6 +147,18 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:
         expected = numpy.array([form.values(row) for row in rows])
         logits = _texts.logits(params, model, tokenizer, [form.texts(row) for row in rows])
     return measure(expected, _numbers.in_own_unit(model.config, logits))
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    rows, form = _examples.judged(params, data, cache, lambda splits: _form(params, splits.train))
+    return Examples(
+        "numbers",
+        [form.texts(row) for row in rows],
+        [list(form.values(row)) for row in rows],
+        lambda model, tokenizer, texts: _examples.numbered(predict(params, model, tokenizer, texts)),
+        tuple(form.names),
+    )
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

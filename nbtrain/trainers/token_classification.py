@@ -17,13 +17,14 @@ from nbtrain.data import read, tags
 from nbtrain.data.tags import Form, Tagged
 from nbtrain.errors import DataError
 from nbtrain.evaluate import classes, figures, text
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models import faults
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _texts
+from nbtrain.trainers import _encoder, _examples, _texts
 
 AUTO = "AutoModelForTokenClassification"
 SHOWN = 3  # held-out rows that are tagged again and again
@@ -45,6 +46,7 @@ class TokenClassificationParams(
 
 
 Params = TokenClassificationParams
+says = _examples.saying("tags")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -117,6 +119,17 @@ def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any]) -> lis
             chances = model(**batch).logits.float().softmax(-1).cpu().numpy()
         found += [_told(form, *each) for each in zip(some, firsts, chances, strict=True)]
     return found
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    rows, form = _examples.judged(params, data, cache, partial(_form, params))
+    tagged = [form.read(row) for row in rows]
+
+    def ask(*asked: Any) -> list[list[str]]:  # what is beyond --max-seq-length has no tag: nothing was found there
+        return [[tag or "O" for tag in said["tags"]] for said in predict(params, *asked)]
+
+    return Examples("tags", [list(each.tokens) for each in tagged], [list(each.tags) for each in tagged], ask)
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

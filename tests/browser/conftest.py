@@ -188,6 +188,11 @@ class Lab:
         self.evaluate("return jupyterapp.commands.execute('docmanager:save').then(() => true);")
         return json.loads((self.folder / "page.ipynb").read_text())["cells"]
 
+    def pictures(self):
+        """The folder of the pictures."""
+        PICTURES.mkdir(exist_ok=True)
+        return PICTURES
+
     def picture(self, name):
         PICTURES.mkdir(exist_ok=True)
         self.page.screenshot(path=str(PICTURES / f"{name}.png"))

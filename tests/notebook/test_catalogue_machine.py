@@ -132,7 +132,7 @@ def test_a_package_that_is_missing_comes_with_the_line_that_installs_it(notebook
     monkeypatch.setattr(sys, "meta_path", [Hidden(), *sys.meta_path])
     monkeypatch.setattr(nbtrain.doctor, "installed", lambda name: None if name == "trl" else known(name))
     told = screen(notebook(DPO), MissingExtra)
-    assert "llm needs trl, which is not installed" in told
+    assert "llm needs trl, which is missing" in told
     assert "why: No module named 'trl'" in told
     assert 'pip install "nbtrain[llm]"' in told or "pip install -U trl" in told
 

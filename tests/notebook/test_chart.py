@@ -7,8 +7,8 @@ import pytest
 
 from nbtrain.events import Changed
 from nbtrain.notebook import draw
-from nbtrain.notebook.chart import thin, ticks
-from nbtrain.notebook.curve import BUCKETS, Curves
+from nbtrain.notebook.shapes import thin, ticks
+from nbtrain.runs.curve import BUCKETS, Curves
 from nbtrain.runs.record import Record
 
 BEGIN = 1_795_000_000.0

@@ -32,8 +32,8 @@ def test_nothing_is_said_where_our_magic_is_not_written(text):
 
 @pytest.mark.parametrize("start", ["%autotrain ", "run = %autotrain ", "x = 1\n%autotrain ", "%%autotrain "])
 def test_rooms_and_verbs_are_offered_first(start):
-    assert texts(start)[: len(trainers.names()) + 2] == [*trainers.names(), "check", "runs"]
-    assert texts(start + "l") == ["llm"]
+    assert texts(start)[: len(trainers.names()) + 2] == [*trainers.names(), "check", "plan"]
+    assert texts(start + "l") == ["llm", "lr-find"]
     assert texts(start + "check ") == trainers.names()
 
 

@@ -173,7 +173,9 @@ def test_an_error_shows_hidden_characters_and_no_token(notebook):
 
 def test_the_verbs_tell_of_a_run(notebook, train):
     notebook("run = %autotrain llm --trainer sft --lr 0.5")
-    assert notebook("%autotrain runs").stdout.splitlines()[1].split()[:3] == ["llm-sft-1", "finished", "3/3"]
+    (listed,) = notebook("%autotrain runs").bundles
+    assert listed["text/plain"].splitlines()[1].split()[:3] == ["llm-sft-1", "finished", "3/3"]
+    assert "<svg" in listed["text/html"]
     assert notebook("%autotrain export 1 --to line").stdout.strip() == "%autotrain llm --trainer sft --lr 0.5"
     assert "has ended already" in notebook("%autotrain stop {run}").stdout
     assert notebook("%autotrain why").stdout.strip() == "no run below this folder has failed"
@@ -203,7 +205,9 @@ def test_check_tells_of_the_rows_and_trains_nothing(notebook):
     notebook["rows"] = [{"text": f"row {number}"} for number in range(20)]
     cell = notebook("%%autotrain check llm\ndata = rows")
     assert cell.error is None
-    assert "Rows: train 18, valid 2." in cell.stdout
+    (found,) = cell.bundles
+    assert "Rows: train 18, valid 2." in found["text/plain"]
+    assert "The first rows of train" in found["text/html"]
     assert folder.all_runs() == []
 
 
@@ -224,5 +228,5 @@ def test_runs_lie_below_the_folder_of_the_settings(notebook, train, workdir):
     notebook("%config NBTrain.runs_folder = 'elsewhere'")
     notebook("run = %autotrain llm --trainer sft")
     assert notebook["run"].path == workdir / "elsewhere" / "runs" / "llm-sft-1"
-    assert "llm-sft-1" in notebook("%autotrain runs").stdout
+    assert "llm-sft-1" in notebook("%autotrain runs").bundles[0]["text/plain"]
     assert notebook("%autotrain show llm-sft-1").error is None

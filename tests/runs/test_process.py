@@ -78,3 +78,32 @@ def test_a_process_that_is_spared_bitsandbytes_takes_it_for_not_installed():
         "process.spare_bitsandbytes(); print(find_spec('bitsandbytes'))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "None"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux keeps such limits")
+def test_a_process_that_may_take_no_more_is_refused_what_is_beyond():
+    code = """
+from nbtrain.runs import process
+process._GPUS = process.Path('/nowhere')
+process.take_no_more(200 * 2**20)
+kept = bytearray(50 * 2**20)
+try:
+    bytearray(400 * 2**20)
+except MemoryError:
+    print('refused')
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "refused", done.stderr
+
+
+def test_a_process_tells_what_it_holds_and_held_at_most():
+    code = """
+from nbtrain.runs import process
+before = process.memory()
+kept = bytearray(b'1') * (100 * 2**20)
+del kept
+now, peak = process.memory()
+print(peak - before[1] > 80 * 2**20, peak >= now, process.memory(__import__('os').getpid()) >= (1, 1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True", "True"], done.stderr

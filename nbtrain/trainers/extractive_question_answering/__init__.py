@@ -19,6 +19,7 @@ from nbtrain.data import read, spans
 from nbtrain.data.forms import text
 from nbtrain.errors import DataError
 from nbtrain.evaluate import figures
+from nbtrain.evaluate.examples import Examples
 from nbtrain.evaluate.spans import Found
 from nbtrain.evaluate.text import token_f1
 from nbtrain.models import faults
@@ -27,7 +28,7 @@ from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _texts
+from nbtrain.trainers import _encoder, _examples, _texts
 from nbtrain.trainers.extractive_question_answering import _answers
 from nbtrain.trainers.extractive_question_answering._answers import Asked, Rule
 
@@ -70,6 +71,7 @@ class ExtractiveQuestionAnsweringParams(
 
 
 Params = ExtractiveQuestionAnsweringParams
+says = _examples.saying("answers")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -155,6 +157,22 @@ def predict(
     rule = Rule(own if null_threshold is None else null_threshold, max_answer_length or params.max_answer_length)
     answers = Asked(questions, windows).answers(found, rule)
     return [_told(question, each, rule) for question, each in zip(questions, answers, strict=True)]
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    rows, form = _examples.judged(params, data, cache, partial(_form, params))
+    questions = [form.read(row) for row in rows]
+
+    def ask(model: Any, tokenizer: Any, asked: Sequence[Any]) -> list[str]:
+        return [said["answer"] for said in predict(params, model, tokenizer, asked)]
+
+    return Examples(
+        "answers",
+        [{"question": each.question, "context": each.context} for each in questions],
+        [[answer.text for answer in each.answers] for each in questions],
+        ask,
+    )
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

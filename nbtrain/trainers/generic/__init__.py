@@ -33,6 +33,7 @@ from nbtrain.trainers.generic import _needs
 from nbtrain.trainers.generic._child import Child
 
 LARGEST = 100_000_000  # bytes of a script's folder; more is data
+CANNOT_REHEARSE = "what a script of your own does is known when it is run"
 _TAIL = 12  # lines of the output that are told
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, model_validator
 
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models import unsloth
 from nbtrain.params import Params as Base
 from nbtrain.params import option
@@ -26,6 +27,7 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers.llm import (
     _custom,
     _distillation,
+    _evaluation,
     _preferences,
     _reinforced,
     default,
@@ -196,6 +198,16 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | Non
     """
     method = _method(params)
     return method.evaluate(params, path, data) if hasattr(method, "evaluate") else None
+
+
+def says(params: Any) -> str:
+    """The kind of what its models say; '' by a method whose rows have nothing to compare it with."""
+    return {"sft": "texts", "default": "texts", "dpo": "replies", "orpo": "replies"}.get(params.method, "")
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    return _evaluation.examples(params, data, cache, predict)
 
 
 def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **settings: Any) -> list[Any]:

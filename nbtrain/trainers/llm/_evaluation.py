@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbtrain.errors import RunError
+from nbtrain.data import chat
+from nbtrain.errors import DataError, RunError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal
+from nbtrain.trainers import _examples
 from nbtrain.trainers._samples import undisturbed
-from nbtrain.trainers.llm import _flat, _language, _measure
+from nbtrain.trainers.llm import _flat, _language, _measure, _preferences
 from nbtrain.trainers.llm._language import Prepare
 
 # they shape what is trained on, and held-out rows are measured as they are
@@ -45,3 +49,45 @@ def evaluate(params: Any, path: str, data: Any, prepare: Prepare) -> dict[str, f
         with undisturbed(model):
             batches = _measure.batches(rows, params.eval_batch_size, collate)
             return _measure.measured(params, model, partial(_measure.loss, model), batches)
+
+
+def examples(params: Any, data: Any, cache: Path, predict: Callable[..., list[Any]]) -> Examples:
+    """What is asked of a model that was trained on chats, each up to its first answer, or on preferences.
+
+    Args:
+        predict: the room's.
+
+    Raises:
+        DataError: the rows are plain text, which holds no questions.
+    """
+    preferred = params.method in ("dpo", "orpo")
+    asked, answers = _preferred(params, data, cache) if preferred else _answered(params, data, cache)
+
+    def ask(model: Any, tokenizer: Any, some: Sequence[Any]) -> list[str]:
+        # the likeliest answer, as long as the longest that is right
+        longest = len(tokenizer(max(answers, key=len)).input_ids) + 8
+        how = {"temperature": 0.0, "max_new_tokens": longest}
+        return [text.strip() for text in predict(params, model, tokenizer, some, **how)]
+
+    return Examples("replies" if preferred else "texts", asked, [[answer] for answer in answers], ask)
+
+
+def _answered(params: Any, data: Any, cache: Path) -> tuple[list[Any], list[str]]:
+    """The chats up to their first answers, and those."""
+    rows, form = _examples.judged(params.but(**_PLAIN), data, cache, partial(_language.text_or_chat, params))
+    if form.name == "text" or params.method != "sft":
+        what = "plain text has no question and no answer to compare with what the model writes"
+        raise DataError(what, fix="--eval-metrics perplexity; or sft on rows with questions and answers")
+    chats = [chat.messages(row, form) for row in rows]
+    places = [next(at for at, turn in enumerate(each) if turn["role"] == "assistant") for each in chats]
+    answers = [str(each[at]["content"]) for each, at in zip(chats, places, strict=True)]
+    return [each[:at] for each, at in zip(chats, places, strict=True)], answers
+
+
+def _preferred(params: Any, data: Any, cache: Path) -> tuple[list[Any], list[str]]:
+    """The prompts, and the answers that are preferred."""
+    given = _examples.reading(params, data)
+    splits = _preferences.reading(given, cache)
+    form = _preferences.recognise(given, splits)
+    pairs = [form.pair(row) for row in _examples.usable(params, splits, form, data)]
+    return [pair.prompt for pair in pairs], [_preferences.last(pair.chosen) for pair in pairs]

@@ -23,6 +23,7 @@ from nbtrain.trainers.llm import (
     _lessons,
     _measure,
     _native,
+    _rendered,
     _rows,
     _teacher,
     _ways,
@@ -108,11 +109,19 @@ def check(
     cache: Path,
     recognise: Callable[..., judge.Form] = text_or_chat,
     reading: Callable[..., read.Splits] = read.read,
+    prepare: Prepare | None = None,
 ) -> list[str]:
-    """The data, read and judged; what a run would stop at is told with everything else."""
+    """The data, read and judged; what a run would stop at is told with everything else.
+
+    Args:
+        prepare: of a method whose rows have labels; they can then be shown with what is trained of them.
+    """
     splits = reading(params, cache)
-    _, report = judge.check(splits, recognise(params, splits), on_bad_rows="skip")
-    return [f"Data: {splits.origin}", *splits.notices, *report.lines()]
+    form = recognise(params, splits)
+    kept, report = judge.check(splits, form, on_bad_rows="skip")
+    lines = [f"Data: {splits.origin}", *splits.notices, *report.lines()]
+    rendered = partial(_rendered.rendered, params, form, prepare, cache) if prepare else None
+    return judge.Findings(lines, report=report, splits=kept, rendered=rendered)
 
 
 def longest(params: Any) -> int:

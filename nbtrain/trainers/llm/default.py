@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from nbtrain.data import chat
@@ -11,7 +12,7 @@ from nbtrain.errors import ParamError
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import Prompt
 from nbtrain.trainers.llm import _evaluation, _language
-from nbtrain.trainers.llm._language import SHOWN, Tokens, check, opened, own_prompts, usage
+from nbtrain.trainers.llm._language import SHOWN, Tokens, opened, own_prompts, usage
 
 __all__ = ["check", "evaluate", "opened", "predict", "prepare", "prompt", "train", "usage"]
 
@@ -21,6 +22,11 @@ OPENING = 16  # tokens of a held-out text that the model is asked to go on from
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
     """Train; the last evaluation's values."""
     return _language.train(params, run, prepare)
+
+
+def check(params: Any, cache: Path) -> list[str]:
+    """The data, read and judged, and its first rows in tokens; see `_language.check`."""
+    return _language.check(params, cache, prepare=prepare)
 
 
 def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:

@@ -24,6 +24,7 @@ class DPO(BaseModel):
         0.1,
         "how near the model stays to its reference: the higher, the nearer",
         group="DPO/ORPO",
+        searched="log",
         unit="scale",
         gt=0,
         only=("dpo",),

@@ -25,6 +25,7 @@ class ORPO(BaseModel):
         1.0,
         "weight of the odds ratio beside the loss of the chosen answer (TRL calls it beta)",
         group="DPO/ORPO",
+        searched="log",
         unit="scale",
         ge=0,
         only=("orpo",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,7 +15,7 @@ from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import Prompt
 from nbtrain.trainers.llm import _evaluation, _language
 from nbtrain.trainers.llm._custom import template_name
-from nbtrain.trainers.llm._language import SHOWN, Tokens, check, opened, own_prompts, usage
+from nbtrain.trainers.llm._language import SHOWN, Tokens, opened, own_prompts, usage
 
 __all__ = ["SFT", "check", "evaluate", "opened", "predict", "prepare", "prompt", "train", "usage"]
 
@@ -41,6 +42,11 @@ class SFT(BaseModel):
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
     """Train; the last evaluation's values."""
     return _language.train(params, run, prepare)
+
+
+def check(params: Any, cache: Path) -> list[str]:
+    """The data, read and judged, and its first rows in tokens; see `_language.check`."""
+    return _language.check(params, cache, prepare=prepare)
 
 
 def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float]:

@@ -9,6 +9,7 @@ Source: Raffel et al. 2020, arXiv:1910.10683 (T5); Lewis et al. 2020, arXiv:1910
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,13 +18,14 @@ from pydantic import model_validator
 from nbtrain.data import read, targets
 from nbtrain.data.forms import text
 from nbtrain.errors import DataError, ModelError, ParamError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models import load
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed, again
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder
+from nbtrain.trainers import _encoder, _examples
 from nbtrain.trainers.seq2seq import _tokens, _writing
 
 AUTO = "AutoModelForSeq2SeqLM"
@@ -79,6 +81,7 @@ class Seq2SeqParams(Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoi
 
 
 Params = Seq2SeqParams
+says = _examples.saying("texts")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -156,6 +159,15 @@ def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **sett
         return []
     ids, _ = _tokens.encoded(tokenizer, _tokens.limits(params, model.config)[0], text=sources)
     return _writing.write(model, tokenizer, ids, rows=params.eval_batch_size, **settings)
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    rows, form = _examples.judged(params, data, cache, partial(_form, params))
+    pairs = [form.read(row) for row in rows]
+    return Examples(
+        "texts", [pair.source for pair in pairs], [list(pair.references) for pair in pairs], partial(predict, params)
+    )
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

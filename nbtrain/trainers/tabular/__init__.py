@@ -8,16 +8,18 @@ Source: Chen and Guestrin 2016, arXiv:1603.02754 (XGBoost); Erickson et al. 2020
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from nbtrain.evaluate.examples import Examples
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Data
 from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers import _examples
 from nbtrain.trainers.tabular import judging, saving, snippet, training
 from nbtrain.trainers.tabular.reading import frame_of
 
@@ -30,6 +32,8 @@ Metric = Literal[
     "logloss", "auc", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "average_precision", "brier_loss",
     "rmse", "mae", "median_error", "r2",
 ]  # fmt: skip
+
+CANNOT_REHEARSE = "its models are fitted whole, not step by step, and --time-limit says how long that may take"
 
 
 def _names(value: Any) -> Any:
@@ -44,6 +48,7 @@ class TabularParams(Basic, Data, Base):
         "family of models; auto: compares the families and ends with the best, or a mixture; tiny: a small tree",
         group="Basic",
         essential=True,
+        searched=("xgboost", "lightgbm", "catboost", "random_forest", "extra_trees"),
     )
     task: Literal["classification", "regression"] = option(
         "classification", "predict classes (several targets: labels), or numbers", group="Basic", essential=True
@@ -148,6 +153,37 @@ def predict(
 def _said(model: saving.Predictor, rows: Any, probabilities: bool) -> list[Any]:
     found = model.of_rows(frame_of(rows))
     return model.chances(found) if probabilities and model.goal.classifies else model.said(found)
+
+
+def says(params: Any) -> str:
+    """The kind of what its models say; see `evaluate.examples`."""
+    return "classes" if params.task == "classification" else "numbers"
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    judged = judging.judge(_examples.reading(params, data), cache)
+    frame = _examples.kept(judged.train, judged.valid, data).frame
+    targets = [target.name for target in judged.goal.targets]
+    rows, right = frame.drop(columns=targets).to_dict("records"), frame[targets].values.tolist()
+    if not judged.goal.classifies:
+        expected = [[float(value) for value in row] for row in right]
+        return Examples("numbers", rows, expected, lambda *asked: _examples.numbered(predict(params, *asked)))
+
+    def ask(model: Any, processor: None, some: Sequence[Any]) -> list[dict[str, Any]]:
+        said, chances = (predict(params, model, None, some, probabilities=asked) for asked in (False, True))
+        labels = [_named(targets, each.values() if isinstance(each, dict) else [each]) for each in said]
+        scores = [{str(name): score for name, score in each.items()} if len(targets) == 1 else {} for each in chances]
+        return [{"labels": one, "scores": other} for one, other in zip(labels, scores, strict=True)]
+
+    return Examples("classes", rows, [_named(targets, row) for row in right], ask)
+
+
+def _named(targets: Sequence[str], values: Iterable[Any]) -> list[str]:
+    """The class of a row, or of each target its class behind its name."""
+    if len(targets) == 1:
+        return [str(value) for value in values]
+    return [f"{target}={value}" for target, value in zip(targets, values, strict=True)]
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

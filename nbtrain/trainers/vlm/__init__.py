@@ -21,13 +21,14 @@ from nbtrain.data import check as judge
 from nbtrain.data.check import Content
 from nbtrain.data.pictured import Talk
 from nbtrain.errors import DataError, ParamError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models import load
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed, again, names_of
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _pictures
+from nbtrain.trainers import _encoder, _examples, _pictures
 from nbtrain.trainers.vlm import _models, _snippet, _writing
 from nbtrain.trainers.vlm._manners import Manner
 
@@ -73,6 +74,7 @@ class VLMTrainingParams(Headed, Basic, Data, Model, Optim, Precision, Peft, Chec
 
 
 Params = VLMTrainingParams
+says = _examples.saying("replies")
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -167,6 +169,14 @@ def predict(params: Any, model: Any, processor: Any, rows: Sequence[Any], **sett
         manner.judge(talk)
     longest = settings.get("max_new_tokens", params.max_target_length)
     return _writing.write(model, manner, talks, rows=params.eval_batch_size, longest=longest)
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    splits, form = _read(_examples.reading(params, data), cache)
+    rows = _examples.usable(params, splits, form, data)
+    expected = [list(form.read(row).references) for row in rows]
+    return Examples("replies", list(rows), expected, lambda *asked: predict(params, *asked))
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

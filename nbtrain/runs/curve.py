@@ -174,3 +174,17 @@ def others(record: Record) -> list[str]:
     drawn = series(record)
     results = (name for name in record.series if name != drawn and not any(part in name for part in _NO_LOSS))
     return list(itertools.islice(results, _OTHERS))
+
+
+def sparkline(curve: Curve, width: int = 48) -> str:
+    """The curve in one line of text, a gap where there is no number."""
+    points = [point for stroke in curve.smooth() for point in stroke]
+    if len(points) < 2:
+        return ""
+    cells: list[list[float]] = [[] for _ in range(min(width, len(points)))]
+    first, last = points[0][0], points[-1][0]
+    for step, value in points:
+        cells[min(int((step - first) / ((last - first) or 1) * len(cells)), len(cells) - 1)].append(value)
+    means = [sum(cell) / len(cell) if cell else None for cell in cells]
+    low, high = min(value for _, value in points), max(value for _, value in points)
+    return "".join(" " if mean is None else "▁▂▃▄▅▆▇█"[round(7 * (mean - low) / ((high - low) or 1))] for mean in means)

@@ -1,0 +1,70 @@
+"""The data as it would be trained on: what is learnt of a row, classes, faults, pictures."""
+
+import nbtrain
+from nbtrain import trainers
+
+CHATS = [
+    {"messages": [{"role": "user", "content": f"Question {n}?"}, {"role": "assistant", "content": f"Answer {n}."}]}
+    for n in range(20)
+]
+
+
+def test_a_prompt_is_shown_with_what_is_trained_of_it(workdir):
+    found = nbtrain.check(nbtrain.LLMTrainingParams(trainer="sft", data_path=CHATS))
+    (first, *_) = found.rendered.rows
+    assert ["".join(text for text, trained in first if trained)] == [f"{found.rows['train'][0][1][1]}<|im_end|>"], (
+        "the answer and its end, no more"
+    )
+    assert "Question" in "".join(text for text, trained in first if not trained)
+    lines = found.lines()
+    marked = next(line for line in lines if "⟦" in line and "stands between" not in line)
+    assert "⟦Answer" in marked
+
+
+def test_all_is_trained_where_a_method_trains_all(workdir):
+    found = nbtrain.check(nbtrain.LLMTrainingParams(trainer="default", data_path=[{"text": "one two"}] * 3))
+    assert [trained for _, trained in found.rendered.rows[0]] == [True]
+
+
+def test_lengths_and_what_is_cut_are_told(workdir):
+    rows = [{"text": "word " * 40}] * 3 + [{"text": "short"}] * 7
+    asked = nbtrain.LLMTrainingParams(trainer="sft", data_path=rows, max_seq_length=16, valid_fraction=0.0)
+    lines = "\n".join(nbtrain.check(asked).lines())
+    assert "Tokens a row, train: " in lines and "; 3 are cut." in lines
+    assert "Longer than 16 tokens: 3 of 10 rows" in lines
+
+
+def test_classes_are_counted_by_split(workdir):
+    rows = [{"text": f"a rather long text, number {n}", "label": "ham" if n % 4 else "spam"} for n in range(40)]
+    found = nbtrain.check(nbtrain.TextClassificationParams(data_path=rows, max_seq_length=4))
+    assert {split: sum(counts.values()) for split, counts in found.classes.items()} == {"train": 36, "valid": 4}
+    assert found.classes["train"] + found.classes["valid"] == {"ham": 30, "spam": 10}
+    assert any("36 lose their end at 4" in line for line in found.rendered.lines)
+
+
+def test_texts_are_no_classes_however_often_they_repeat(workdir):
+    found = nbtrain.check(nbtrain.LLMTrainingParams(trainer="sft", data_path=CHATS))
+    assert found.classes is None
+
+
+def test_a_row_that_cannot_be_used_comes_with_its_fix(workdir):
+    rows = [*CHATS, {"messages": [{"role": "user", "content": "no answer"}]}]
+    found = nbtrain.check(nbtrain.LLMTrainingParams(trainer="sft", data_path=rows))
+    (fault,) = found.faults
+    assert fault.row == 21 and fault.fix
+    assert any(fault.fix in line for line in found.lines())
+
+
+def test_a_model_that_is_not_there_takes_nothing_from_what_is_known_of_the_rows(workdir):
+    found = nbtrain.check(nbtrain.LLMTrainingParams(trainer="sft", data_path=CHATS, model="nobody/nothing"))
+    assert found.rendered is None
+    assert any("Rows: train 18, valid 2" in line for line in found.told)
+    assert "not shown in tokens" in found.told[-1]
+
+
+def test_pictures_are_shown_with_what_is_on_them(workdir):
+    found = nbtrain.check(trainers.load("object-detection").Params())
+    assert len(found.pictures) == 8
+    told, letters = found.pictures[0]
+    assert "WBC" in told or "RBC" in told
+    assert 0 < len(letters) <= 4096
