@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from nbtrain.errors import DataError, nearest
+from nbtrain.errors import DataError, listing, nearest
 
 Roles = Mapping[str, Sequence[str]]
 """Role to the names its column usually has, the likeliest first."""
@@ -56,7 +56,7 @@ def find(columns: Iterable[str], roles: Roles, given: Mapping[str, str] | None =
 
 def absent(role: str, column: str, columns: Sequence[str]) -> DataError:
     """The error for a column that the user names and that is not there."""
-    what = f"There is no column {column!r} for {role}; there are {', '.join(columns)}.{nearest(column, columns)}"
+    what = f"There is no column {column!r} for {role}; there are {listing(columns)}.{nearest(column, columns)}"
     error = DataError(what, fix=f'Name one of them: --column-mapping \'{{"{role}": "..."}}\'.')
     error.column = column
     return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,7 +170,10 @@ def _told(error: Exception, model: str, part: str) -> ModelError:
             why=text,
             fix="choose a smaller model, or add --peft --quantization int4.",
         )
-    return ModelError(f"The {part} of {model} cannot be opened.", why=f"{type(error).__name__}: {text}")
+    # transformers may list all the kinds that it knows, screens of them
+    why = textwrap.shorten(f"{type(error).__name__}: {text}", 400, placeholder=" ...")
+    fix = "see that its config.json is whole and that it opens with from_pretrained; --model tiny is built in."
+    return ModelError(f"The {part} of {model} cannot be opened.", why=why, fix=fix)
 
 
 def _hub_error(names: set[str], model: str) -> ModelError | None:

@@ -31,6 +31,9 @@ def data(notebook):
     Path("header.csv").write_text("text,target\n")
     shutil.copytree(TINY, "bare")
     Path("bare", "chat_template.jinja").unlink()
+    write("wide.jsonl", [{f"measure {number}": number for number in range(300)}] * 20)
+    shutil.copytree(TINY, "blank")
+    Path("blank", "config.json").write_text("{}")
     notebook["rows"] = [{"text": "one"}, {"text": "two"}]
 
 
@@ -70,6 +73,12 @@ TABLE = {
         "There is no column 'sumary'; there are headline, summary. Did you mean summary?",
         "where: --data-path news.jsonl",
         "what to do: Set --target-columns to one of them.",
+    ),
+    "a column that is misnamed among hundreds": (
+        f"{SFT} --data-path wide.jsonl --text-column 'measure 3000'",
+        DataError,
+        "measure 19 and 280 more. Did you mean measure ",
+        "where: --data-path wide.jsonl, --text-column measure 3000",
     ),
     "no such file": (
         f"{SFT} --data-path nws.jsonl",
@@ -127,6 +136,13 @@ TABLE = {
         "There is no folder ./bar. Did you mean bare?",
         "where: --model ./bar, working directory ",
         "what to do: give --model a folder, a run, or a hub id",
+    ),
+    "a model of no kind": (
+        f"{SFT} --model blank",
+        ModelError,
+        "blank cannot be opened.",
+        "why: ValueError: Unrecognized model in",
+        "what to do: ",
     ),
     "a model of the hub without a network": (
         f"{SFT} --model some-org/some-model",
