@@ -12,13 +12,12 @@ from typing import Any
 from nbtrain import __version__, controls, tools, trainers
 from nbtrain.answers import Answer
 from nbtrain.errors import ParamError, RunError, nearest
-from nbtrain.events import Tried
 from nbtrain.params import Params, words
 from nbtrain.params.tokens import is_flag
 from nbtrain.plain import line, number, visible
 from nbtrain.run import Run
 from nbtrain.runs import folder
-from nbtrain.sweep import joining
+from nbtrain.sweep import joining, news
 
 VERBS = {
     "check": ("ROOM --name value ...", "read the data and judge every row; nothing is trained"),
@@ -149,16 +148,8 @@ def summary(run: Run) -> list[str]:
         lines.append(", ".join(f"{name} {number(value)}" for name, value in record.metrics.items()))
     if run.best:
         lines.append(f"best {record.metric} {number(run.best[1])} at step {run.best[0]}")
-    lines += [_trial(trial) for _, trial in sorted(record.trials.items())]
-    lines += [f"note: {notice.message}" for notice in record.notices]
-    lines += run.error.lines() if run.error else []
-    return [*lines, str(run.path)]
-
-
-def _trial(trial: Tried) -> str:
-    value = "" if trial.value is None else f" {number(trial.value)}"
-    given = ", ".join(f"{name} {number(each)}" for name, each in trial.given.items())
-    return f"trial {trial.trial}: {trial.state}{value} ({given})" + (f": {line(trial.cause)}" if trial.cause else "")
+    lines += [*news.lines(record), *(f"note: {notice.message}" for notice in record.notices)]
+    return [*lines, *(run.error.lines() if run.error else []), str(run.path)]
 
 
 def overview(command: str) -> str:

@@ -133,3 +133,15 @@ def _told(table: numpy.ndarray[Any, Any], recall: Any, names: Sequence[str], cou
 def _mean(values: Any) -> float:
     known = values[values > -1]
     return float(known.mean()) if known.size else -1.0
+
+
+def renumbered(found: Any, own: Mapping[int, str], names: Sequence[str]) -> Any:
+    """What was found on a picture, (m, 6), with the classes numbered as in `names`; others are left out.
+
+    Args:
+        own: the names of the numbers that stand there.
+    """
+    import numpy
+
+    places = numpy.array([names.index(own[int(kind)]) if own[int(kind)] in names else -1 for kind in found[:, 1]])
+    return numpy.insert(numpy.delete(found, 1, axis=1), 1, places, axis=1)[places >= 0] if len(found) else found

@@ -33,8 +33,8 @@ class ActiveRun:
         differences: what is not as it was when the run began; for the event of a resumed run.
         stopped: why the run was asked to stop, '' while it was not.
         report: what the room adds to report.json: tables and figures of its own, as plain data.
-        rehearsal: what is done in the place of training where a run is only looked at, else None.
         trained: the parameters of the model, where they are not the run's: in a sweep those of its best trial.
+        rehearsal: what is done in the place of training where a run is only looked at, else None.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class ActiveRun:
         self.differences: tuple[str, ...] = ()
         self.stopped = ""
         self.report: dict[str, Any] = {}
-        self.rehearsal: Any = None
         self.trained: Any = None
+        self.rehearsal: Any = None
         self._journal = journal
         self._sinks = list(sinks)
         self._control = Control(folder)

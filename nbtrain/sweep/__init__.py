@@ -34,7 +34,7 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
 
 def fit(run: RunFolder, **how: Any) -> str:
     """As `nbtrain.fit.fit`, for a run and for a sweep."""
-    return single.fit(run, train=_search, **how) if _is_sweep(run) else single.fit(run, **how)
+    return single.fit(run, **({"train": _search} if _is_sweep(run) else {}) | how)
 
 
 def _search(params: Any, run: ActiveRun) -> Mapping[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nbtrain.events import Evaluated, Logged, Resumed, Started, Tried
+from nbtrain.plain import line, number
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.journal import story
 from nbtrain.runs.record import Record
@@ -71,3 +72,14 @@ class News:
 
     def _place(self, trial: Trial) -> str:
         return trial.folder.path.relative_to(self.run.folder.path).as_posix()
+
+
+def lines(record: Record) -> list[str]:
+    """The trials of a sweep for a screen, a line each."""
+    told = []
+    for number_of, trial in sorted(record.trials.items()):
+        value = "" if trial.value is None else f" {number(trial.value)}"
+        given = ", ".join(f"{name} {number(each)}" for name, each in trial.given.items())
+        why = f": {line(trial.cause)}" if trial.cause else ""
+        told.append(f"trial {number_of}: {trial.state}{value} ({given}){why}")
+    return told

@@ -240,9 +240,7 @@ def opened(params: Any, path: str) -> tuple[Any, Any]:
     return _pictures.open_saved(params, path, AUTO)
 
 
-def predict(
-    params: Any, model: Any, processor: Any, rows: Sequence[Any], **settings: Any
-) -> list[list[dict[str, Any]]]:
+def predict(params: Any, model: Any, processor: Any, rows: Sequence[Any], **settings: Any) -> list[list[Any]]:
     """The objects on each picture, the surest first.
 
     Args:
@@ -254,19 +252,19 @@ def predict(
     """
     if unknown := settings.keys() - {"threshold"}:
         raise ParamError(f"predict has no setting {', '.join(sorted(unknown))}", fix="it has threshold")
-    threshold, said = settings.get("threshold", params.threshold), []
-    for row in rows:
-        found = _look(model, processor, _pictures.picture_of(params, row))
-        said.append([
-            {"label": model.config.id2label[int(kind)], "score": float(score), "box": [round(float(x), 1) for x in box]}
-            for score, kind, *box in found
+    threshold, names = settings.get("threshold", params.threshold), model.config.id2label
+    return [
+        [
+            {"label": names[int(kind)], "score": float(score), "box": [round(float(x), 1) for x in box]}
+            for score, kind, *box in _look(model, processor, _pictures.picture_of(params, row))
             if score >= threshold
-        ])  # fmt: skip
-    return said
+        ]
+        for row in rows
+    ]
 
 
 def _look(model: Any, processor: Any, picture: Any) -> Any:
-    """(n, 6): score, class, left, top, right, bottom in pixels of the picture, the surest first."""
+    """What is found on one picture; see `found_in`."""
     import torch
 
     inputs = processor(images=[picture], return_tensors="pt").to(model.device)
@@ -278,15 +276,12 @@ def _look(model: Any, processor: Any, picture: Any) -> Any:
 def examples(params: Any, data: Any, cache: Path) -> Examples:
     """The rows to measure a saved model on; see `evaluate.examples`."""
     splits, form, reading = _read(_examples.reading(params, data), cache)
-    rows, image = _examples.usable(params, splits, form, data), form.columns["image"]
+    rows, image = list(_examples.usable(params, splits, form, data)), form.columns["image"]
     names, truth = tuple(reading.known or ()), [_truth(row, image, reading) for row in rows]
 
     def ask(model: Any, processor: Any, cells: Sequence[Any]) -> list[Any]:
-        said = [_look(model, processor, open_picture(cell)) for cell in cells]
-        for found in said:  # other data may number the classes otherwise than the model does
-            kinds = (model.config.id2label[int(kind)] for kind in found[:, 1])
-            found[:, 1] = [names.index(kind) if kind in names else -1 for kind in kinds]
-        return [found[found[:, 1] >= 0] for found in said]
+        own = model.config.id2label
+        return [measures.renumbered(_look(model, processor, open_picture(cell)), own, names) for cell in cells]
 
     return Examples("boxes", [row[image] for row in rows], truth, ask, names)
 
