@@ -64,7 +64,13 @@ class ParamError(NbtrainError, ValueError):
 
 
 class DataError(NbtrainError, ValueError):
-    """Data that cannot be read, lacks a column, or has rows that cannot be used."""
+    """Data that cannot be read, lacks a column, or has rows that cannot be used.
+
+    Attributes:
+        column: one that the user names and that is not there; '' where that is not the fault.
+    """
+
+    column = ""
 
 
 class ModelError(NbtrainError):
@@ -106,3 +112,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the known word nearest to `word`, or '' where none is near."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean {found[0]}?" if found else ""
+
+
+def listing(words: Iterable[object], most: int = 20) -> str:
+    """'a, b, c': the words that there are, as many of them as leave room on a screen for the rest of the error."""
+    known = [str(word) for word in words]
+    return ", ".join(known[:most]) + (f" and {len(known) - most:,} more" if len(known) > most else "")

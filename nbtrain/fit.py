@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtrain import events, hub, measuring, redact, trainers
-from nbtrain.errors import NbtrainError, RunError, TrainingError
+from nbtrain import causes, events, hub, measuring, redact, trainers
+from nbtrain.data import columns
+from nbtrain.errors import NbtrainError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, process, status
 from nbtrain.runs.active import ActiveRun
@@ -34,12 +36,14 @@ def prepare(params: Params, *, root: str | os.PathLike[str] = ".") -> RunFolder:
         root: the folder in which a plain name becomes a run.
 
     Raises:
-        DataError: the rows cannot be stored. RunError: the folder cannot be made.
+        DataError: the rows cannot be stored. RunError: the folder cannot be made or locked.
     """
     from nbtrain.data import functions, read
 
     _remember(params.secrets())
     claimed = folder.claim(params.project_name, params.room, params.method, root)
+    with folder.lock(claimed):
+        pass  # a file system without locks is told now, not by a worker that can write nothing
     source = getattr(params, "data_path", None)
     if source is not None and not isinstance(source, str):
         stored = read.materialise(source, claimed.data, "train")
@@ -99,7 +103,7 @@ def fit(
         except BaseException as error:
             # SystemExit from a library in the middle of a run is a failure like any other
             _write_error(run, error)
-            active.emit(events.Failed(step=_step(run), error=_as_ours(error, run).record()))
+            active.emit(events.Failed(step=_step(run), error=causes.told(error, run).record()))
         else:
             _write_results(params, active, values, began)
             if active.stopped:
@@ -136,7 +140,8 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
     measuring.check(params)
-    values = train(params, active)
+    with columns.placed(params):
+        values = train(params, active)
     return {**values, **measuring.at_end(params, active, values)}
 
 
@@ -189,24 +194,10 @@ def _differences(run: RunFolder, inputs: Mapping[str, Any]) -> tuple[str, ...]:
     return (*changed, *moved)
 
 
-def _as_ours(error: BaseException, run: RunFolder) -> NbtrainError:
-    if isinstance(error, NbtrainError):
-        return error
-    name = type(error).__name__
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f"{Path(last[0].filename).name}, line {last[0].lineno}, in {last[0].name}" if last else ""
-    # a message of a library can be pages long; the whole of it is in error.txt
-    first = str(error).strip().split("\n")[0][:300] or "no message"
-    if isinstance(error, OSError) and error.errno == 28:
-        return RunError("the disk is full", where=where, fix=f"free some space and resume the run {run.name}")
-    return TrainingError(
-        f"{name}: {first}", where=where, fix=f"`why {run.name}` shows the whole traceback ({run.error})"
-    )
-
-
 def _write_error(run: RunFolder, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
-    atomic_write(run.error, redact.redact(text))
+    with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
+        atomic_write(run.error, redact.redact(text))
 
 
 def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float], began: float) -> None:

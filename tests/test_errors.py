@@ -81,3 +81,8 @@ def test_a_secret_and_an_escape_are_neither_drawn_nor_saved(monkeypatch):
     for text in (str(error), *error._render_traceback_()):
         assert "canary" not in text and "\x1b" not in text
     assert "no [secret]" in str(error) and "\\x1b[31mred" in str(error)
+
+
+def test_a_long_list_leaves_room_for_the_rest_of_the_error():
+    assert errors.listing(["a", "b"]) == "a, b"
+    assert errors.listing(range(1_500), most=2) == "0, 1 and 1,498 more"

@@ -10,6 +10,7 @@ from typing import Any
 
 from nbtrain import trainers
 from nbtrain.answers import Answer
+from nbtrain.data import columns
 from nbtrain.data.check import Content, Findings, Rendered
 from nbtrain.data.places import Fault
 from nbtrain.errors import NbtrainError
@@ -58,7 +59,8 @@ def check(params: Params) -> Checked:
     """
     name = f"{params.room} {params.method}".rstrip()
     with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
-        lines = trainers.load(params.room).check(params, Path(cache))
+        with columns.placed(params):
+            lines = trainers.load(params.room).check(params, Path(cache))
         told = [*params.notices, *lines]
         found = lines if isinstance(lines, Findings) else Findings(lines)
         rendered = None

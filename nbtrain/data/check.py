@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from nbtrain.data.places import Fault, Places
 from nbtrain.data.read import Splits
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
     import numpy
@@ -206,7 +206,7 @@ def _judge(name: str, rows: Dataset, places: Places, form: Form) -> _Judged:
 
     columns = list(dict.fromkeys(form.columns.values()))
     if missing := [column for column in columns if column not in rows.column_names]:
-        what = f"The split {name} has no column {missing[0]!r}; it has {', '.join(rows.column_names)}."
+        what = f"The split {name} has no column {missing[0]!r}; it has {listing(rows.column_names)}."
         raise DataError(what, fix="Both splits need the same columns.")
     bad = numpy.zeros(len(rows), dtype=bool)
     prints = numpy.zeros(len(rows), dtype=numpy.uint64)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from nbtrain.errors import DataError, nearest
+from nbtrain.errors import DataError, listing, nearest
 
 Roles = Mapping[str, Sequence[str]]
 """Role to the names its column usually has, the likeliest first."""
@@ -19,6 +21,8 @@ CHAT: Roles = {
     "system": ("system", "system_prompt"),
     "text": ("text", "content", "body", "document"),
 }
+
+_FLAGS = ("_column", "_columns")  # how the parameters end that name columns
 
 
 def find(columns: Iterable[str], roles: Roles, given: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -52,5 +56,32 @@ def find(columns: Iterable[str], roles: Roles, given: Mapping[str, str] | None =
 
 def absent(role: str, column: str, columns: Sequence[str]) -> DataError:
     """The error for a column that the user names and that is not there."""
-    what = f"There is no column {column!r} for {role}; there are {', '.join(columns)}.{nearest(column, columns)}"
-    return DataError(what, fix=f'Name one of them: --column-mapping \'{{"{role}": "..."}}\'.')
+    what = f"There is no column {column!r} for {role}; there are {listing(columns)}.{nearest(column, columns)}"
+    error = DataError(what, fix=f'Name one of them: --column-mapping \'{{"{role}": "..."}}\'.')
+    error.column = column
+    return error
+
+
+@contextmanager
+def placed(params: Any) -> Iterator[None]:
+    """A DataError that names no place gets that of the data, and the flag that named the column.
+
+    Args:
+        params: of a room: its data_path, and its flags for columns.
+    """
+    try:
+        yield
+    except DataError as error:
+        if not error.where and isinstance(source := getattr(params, "data_path", None), str):
+            error.where = f"--data-path {source}"
+            flags = [name for name in params.given() if name.endswith(_FLAGS) and _names(params, name, error.column)]
+            if flags:
+                flag = f"--{flags[0].replace('_', '-')}"
+                error.where += f", {flag} {error.column}"
+                error.fix = f"Set {flag} to one of them."
+        raise
+
+
+def _names(params: Any, name: str, column: str) -> bool:
+    value = getattr(params, name)
+    return bool(column) and (value == column or (isinstance(value, list) and column in value))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbtrain.data import columns
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -90,7 +90,7 @@ def recognise(
             if found.keys() >= set(needed):
                 return Form(name, found, _numbers(dataset, found))
     known = "messages, conversations, instruction/input/output, prompt/response, question/answer, text"
-    what = f"The columns {', '.join(names)} are no known form of text or chat ({known})."
+    what = f"The columns {listing(names)} are no known form of text or chat ({known})."
     fix = 'Say which is which: --column-mapping \'{"prompt": "...", "response": "..."}\' or \'{"text": "..."}\'.'
     raise DataError(what, fix=fix)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nbtrain.data import columns
 from nbtrain.data.forms import text
 from nbtrain.data.labels import Labels
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -181,11 +181,11 @@ def find(
     if "text" not in found:
         free = [name for name in names if name not in (*found.values(), *learnt) and _is(dataset, name, "string")]
         if len(free) != 1:
-            what = f"There is no column for the text; there are {', '.join(names)}."
+            what = f"There is no column for the text; there are {listing(names)}."
             raise DataError(what, fix="Name it: --text-column.")
         found = {"text": free[0], **found}
     if not learnt:
-        what = f"There is no column of {'classes' if classes else 'numbers'} to learn; there are {', '.join(names)}."
+        what = f"There is no column of {'classes' if classes else 'numbers'} to learn; there are {listing(names)}."
         raise DataError(what, fix="Name it: --target-column.")
     roles = ["target"] if len(learnt) == 1 else [f"target {at}" for at in range(1, len(learnt) + 1)]
     read = {role: found[role] for role in TEXTS if role in found}

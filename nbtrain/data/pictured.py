@@ -13,7 +13,7 @@ from nbtrain.data.check import Content
 from nbtrain.data.forms import Message, text
 from nbtrain.data.images import ROLES as PICTURES
 from nbtrain.data.images import seen
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -158,7 +158,7 @@ def recognise(rows: Dataset, trainer: str, *, given: Mapping[str, str], asked: s
     found.pop("messages", None)
     if lacking := [role for role in needed if role not in found]:
         flags = {"image": "--image-column", "prompt": "--prompt-text-column", "text": "--text-column"}
-        what = f"There is no column for the {' and the '.join(lacking)}; there are {', '.join(rows.column_names)}."
+        what = f"There is no column for the {' and the '.join(lacking)}; there are {listing(rows.column_names)}."
         hint = " Captions have no questions: --trainer captioning." if lacking == ["prompt"] else ""
         raise DataError(what, fix=f"Name it: {', '.join(flags[role] for role in lacking)}.{hint}")
     return Form(found, asked)

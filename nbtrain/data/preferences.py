@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbtrain.data import columns, forms
 from nbtrain.data.forms import Message
-from nbtrain.errors import DataError, nearest
+from nbtrain.errors import DataError, listing, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -199,7 +199,7 @@ def _missing(role: str, names: list[str], column: str = "") -> DataError:
     found = f"There is no column {column!r} for {role}" if column else f"There is no column for {role}"
     near = nearest(column or role, names)
     return DataError(
-        f"{found} ({FLAGS[role]}); there are {', '.join(names)}.{near}",
+        f"{found} ({FLAGS[role]}); there are {listing(names)}.{near}",
         why="preferences are pairs: an answer that was chosen and one that was rejected, of the same prompt",
         fix=f"Name it: {FLAGS[role]} COLUMN.",
     )

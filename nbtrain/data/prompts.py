@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtrain.data import columns, forms
 from nbtrain.data.forms import Message
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,7 +89,7 @@ def recognise(
     if "prompt" not in found and "text" in found:
         found["prompt"] = found["text"]
     if "prompt" not in found:
-        what = f"The columns {', '.join(names)} hold no prompts (prompt, question, instruction, messages, text)."
+        what = f"The columns {listing(names)} hold no prompts (prompt, question, instruction, messages, text)."
         raise DataError(what, fix='Say which does: --column-mapping \'{"prompt": "..."}\'.')
     kept = {role: found[role] for role in ("prompt", "system", "input") if role in found}
     if kept["prompt"].lower() != "instruction" and "input" not in given:

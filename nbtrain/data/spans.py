@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbtrain.data import columns
 from nbtrain.data.forms import text
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -93,7 +93,7 @@ def recognise(
     names = dataset.column_names
     found = columns.find(names, ROLES, {**(mapping or {}), **(named or {})})
     if lacking := [role for role in _NEEDED if role not in found]:
-        what = f"There is no column for {' and for '.join(lacking)}; there are {', '.join(names)}."
+        what = f"There is no column for {' and for '.join(lacking)}; there are {listing(names)}."
         fix = "Name it: --text-column (the context), --question-column, --answer-column."
         raise DataError(what, fix=fix)
     return Form(found)

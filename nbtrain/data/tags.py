@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbtrain.data import columns
 from nbtrain.data.forms import text
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -152,7 +152,7 @@ def recognise(
     names = dataset.column_names
     found = columns.find(names, ROLES, {**(mapping or {}), **(named_columns or {})})
     if lacking := [role for role in ROLES if role not in found]:
-        what = f"There is no column for the {' and the '.join(lacking)}; there are {', '.join(names)}."
+        what = f"There is no column for the {' and the '.join(lacking)}; there are {listing(names)}."
         raise DataError(what, fix="Name it: --tokens-column, --tags-column.")
     known = _known(dataset, found["tags"])
     column = found["tags"]

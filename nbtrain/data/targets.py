@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbtrain.data import columns
 from nbtrain.data.forms import text
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -103,7 +103,7 @@ def recognise(
         if role not in found and (len(free) == 1 or (len(names) == 2 and other not in found)) and free:
             found[role] = free.pop(0)
     if lacking := [role for role in ("source", "target") if role not in found]:
-        what = f"There is no column for the {' and the '.join(lacking)}; there are {', '.join(names)}."
+        what = f"There is no column for the {' and the '.join(lacking)}; there are {listing(names)}."
         raise DataError(what, fix="Name it: --text-column (what is read), --target-column (what is written).")
     return Form(found, references=references)
 

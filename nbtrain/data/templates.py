@@ -105,8 +105,9 @@ def template_for(
         return own or TEMPLATES["chatml"]
     if name == "tokenizer":
         if own is None:
-            what = "--chat-template tokenizer: this tokenizer has none."
-            raise ParamError(what, fix=f"Name one of {', '.join(TEMPLATES)}.")
+            what = "The tokenizer of this model has no chat template."
+            fix = f"Name one of {', '.join(TEMPLATES)}, or leave it out: chatml is taken."
+            raise ParamError(what, where="--chat-template tokenizer", fix=fix)
         return own
     if "{{" in name or "{%" in name:
         return name
@@ -114,4 +115,5 @@ def template_for(
     if path.is_file():
         return path.read_text(encoding="utf-8")
     what = f"--chat-template is one of {', '.join(TEMPLATES)}, tokenizer, a file or jinja; found {name!r}."
-    raise ParamError(what + nearest(name, [*TEMPLATES, "tokenizer"]))
+    fix = "Name one of them, or leave it out: the tokenizer's own is taken."
+    raise ParamError(what + nearest(name, [*TEMPLATES, "tokenizer"]), fix=fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,11 @@ def refuse_missing_path(model: str, path: Path) -> None:
     looks_like_a_path = path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
     if looks_like_a_path or (len(path.parts) > 1 and path.parent.is_dir()):
         beside = [str(folder) for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
-        raise ModelError(f"There is no folder {model}.{nearest(str(path), beside)}")
+        raise ModelError(
+            f"There is no folder {model}.{nearest(str(path), beside)}",
+            where=f"--model {model}, working directory {Path.cwd()}",
+            fix="give --model a folder, a run, or a hub id; --model tiny is built in.",
+        )
 
 
 def refuse_other_kinds(config: Any, model: str) -> None:
@@ -165,7 +170,10 @@ def _told(error: Exception, model: str, part: str) -> ModelError:
             why=text,
             fix="choose a smaller model, or add --peft --quantization int4.",
         )
-    return ModelError(f"The {part} of {model} cannot be opened.", why=f"{type(error).__name__}: {text}")
+    # transformers may list all the kinds that it knows, screens of them
+    why = textwrap.shorten(f"{type(error).__name__}: {text}", 400, placeholder=" ...")
+    fix = "see that its config.json is whole and that it opens with from_pretrained; --model tiny is built in."
+    return ModelError(f"The {part} of {model} cannot be opened.", why=why, fix=fix)
 
 
 def _hub_error(names: set[str], model: str) -> ModelError | None:
@@ -185,7 +193,10 @@ def _hub_error(names: set[str], model: str) -> ModelError | None:
             fix="connect (and unset HF_HUB_OFFLINE), or name a folder; --model tiny is built in.",
         )
     if "HFValidationError" in names:
-        return ModelError(f"{model!r} is neither a folder nor a hub id (owner/name).{_nearest_at_hand(model)}")
+        return ModelError(
+            f"{model!r} is neither a folder nor a hub id (owner/name).{_nearest_at_hand(model)}",
+            fix="give --model a folder, a run, or a hub id; --model tiny is built in.",
+        )
     return None
 
 

@@ -197,7 +197,7 @@ def _rows_or_place(given: str, flag: str, names: Names | None, rows: Rows) -> An
     if flag == "--df":
         if names is None:
             raise ParamError("--df names a variable, and there is no notebook here", fix="give a file with --data-path")
-        return _variable(given, names, rows, where=f"--df {given}")
+        return _variable(given, names, rows, where=f"--df {given}", fix="name a variable; a file: --data-path FILE.")
     if names is not None and given in names and not os.path.exists(given) and given in rows(names):
         return names[given]
     return given

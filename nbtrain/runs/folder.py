@@ -139,9 +139,12 @@ def lock(folder: RunFolder) -> Iterator[None]:
     """Only one process writes a run at a time. The system lets go of the lock when its holder dies, however it dies.
 
     Raises:
-        RunError: another holds it.
+        RunError: another holds it, or its file system has no locks.
     """
-    descriptor = os.open(folder.lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(folder.lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _no_lock(folder, error) from None
     try:
         try:
             _seize(descriptor)
@@ -151,11 +154,22 @@ def lock(folder: RunFolder) -> Iterator[None]:
                 where=str(folder.path),
                 fix=f"Wait for it, stop it (stop {folder.name}), or start a run of its own.",
             ) from None
+        except OSError as error:  # some network and FUSE mounts (NFS without lockd, a mounted Drive)
+            raise _no_lock(folder, error) from None
         _held.add(descriptor)
         yield
     finally:
         _held.discard(descriptor)
         os.close(descriptor)
+
+
+def _no_lock(folder: RunFolder, error: OSError) -> RunError:
+    return RunError(
+        f"{folder.name} cannot be locked, and without a lock two processes could write it at once",
+        where=str(folder.path),
+        why=f"the file system says: {error.strerror or error}",
+        fix="Put runs on a local disk: --project-name /tmp/NAME; copy the run when it has finished.",
+    )
 
 
 def _seize(descriptor: int) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, field_validator
 from nbtrain.data import columns
 from nbtrain.data.augment import CHANGES
 from nbtrain.data.images import ENDINGS, ROLES, label_of, opened
-from nbtrain.errors import DataError, ParamError, nearest
+from nbtrain.errors import DataError, ParamError, listing, nearest
 from nbtrain.models import load
 from nbtrain.models.faults import in_words
 from nbtrain.models.pretrained import TINY
@@ -122,7 +122,7 @@ def placed(
         found["image"] = held[0]
     for each in ("image", role) if needed else ("image",):
         if each not in found:
-            what = f"There is no column for {each}; there are {', '.join(rows.column_names)}."
+            what = f"There is no column for {each}; there are {listing(rows.column_names)}."
             raise DataError(what, fix=f"Name it: --{each}-column.")
     return found
 

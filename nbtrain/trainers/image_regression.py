@@ -20,7 +20,7 @@ from nbtrain.data import albums, columns, labelled, read
 from nbtrain.data.augment import changed
 from nbtrain.data.images import PictureForm, Seen
 from nbtrain.data.images import opened as open_picture
-from nbtrain.errors import DataError, ParamError
+from nbtrain.errors import DataError, ParamError, listing
 from nbtrain.evaluate.examples import Examples
 from nbtrain.models.pretrained import TINY
 from nbtrain.params import Params as Base
@@ -152,7 +152,7 @@ def _all_numbers(rows: Any, image: str) -> list[str]:
         except DataError:
             continue
     if not found:
-        what = f"There is no column of numbers to learn; there are {', '.join(rows.column_names)}."
+        what = f"There is no column of numbers to learn; there are {listing(rows.column_names)}."
         raise DataError(what, fix="Name it: --target-column.")
     return found
 

@@ -227,7 +227,7 @@ def test_the_template_is_the_one_named(tokenizer, tmp_path):
     assert chat.template_for(tokenizer, LETTERS) == LETTERS
     with pytest.raises(ParamError, match="Did you mean zephyr?"):
         chat.template_for(tokenizer, "zefyr")
-    with pytest.raises(ParamError, match="has none"):
+    with pytest.raises(ParamError, match="has no chat template"):
         chat.template_for(tokenizer, "tokenizer")
 
 

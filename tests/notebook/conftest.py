@@ -1,6 +1,8 @@
 """What the tests of the notebook stand on: stored and made-up journals, a reader of pages, a shell to type into."""
 
 import math
+import os
+import textwrap
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +18,7 @@ from nbtrain.runs.record import Record
 
 JOURNALS = Path(__file__).parent / "journals"
 BEGIN = 1_795_000_000.0
+SCREEN = os.terminal_size((100, 24))  # (columns, lines)
 
 
 class Page(HTMLParser):
@@ -139,6 +142,24 @@ def shell(workdir, monkeypatch):
 def notebook(shell):
     shell.run_line_magic("load_ext", "nbtrain")
     return Notebook(shell)
+
+
+@pytest.fixture
+def screen():
+    """Sees that a cell shows its error as one screen in four parts, without a frame of anybody's; gives its text."""
+
+    def see(cell, kind):
+        assert type(cell.error) is kind, cell.error
+        told = "\n".join(cell.error._render_traceback_())
+        assert told in cell.stdout
+        assert sum(max(1, len(textwrap.wrap(line, SCREEN.columns))) for line in told.splitlines()) <= SCREEN.lines
+        for frame in ("Traceback", 'File "', "site-packages", "----> "):
+            assert frame not in cell.stdout
+        assert told.startswith(f"{kind.__name__}: ")
+        assert "\n  what to do: " in told
+        return told
+
+    return see
 
 
 class _Thread:

@@ -12,7 +12,7 @@ from nbtrain.data import columns, labels
 from nbtrain.data.forms import text
 from nbtrain.data.labelled import number
 from nbtrain.data.labels import Labels
-from nbtrain.errors import DataError, ParamError
+from nbtrain.errors import DataError, ParamError, listing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -128,7 +128,7 @@ def recognise(rows: Dataset, params: Any) -> Form:
         found |= dict(zip(lacking, free, strict=True))
     for role in roles:
         if role not in found:
-            what = f"There is no column for {role} of {params.method}; there are {', '.join(rows.column_names)}."
+            what = f"There is no column for {role} of {params.method}; there are {listing(rows.column_names)}."
             raise DataError(what, fix=f"Name it: --{role}-column.")
     ordered = {role: found[role] for role in roles}
     classes = labels.find(rows, ordered["target"], several=False) if params.method == "pair_class" else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from nbtrain.errors import DataError, ParamError, nearest
+from nbtrain.errors import DataError, ParamError, listing, nearest
 
 if TYPE_CHECKING:
     import pandas
@@ -70,7 +70,7 @@ def named(given: Any, frame: pandas.DataFrame, flag: str) -> list[str]:
         given = [given] if given in known else [part.strip() for part in given.split(",") if part.strip()]
     for name in given:
         if name not in known:
-            what = f"There is no column {name!r}; there are {', '.join(known)}.{nearest(name, known)}"
+            what = f"There is no column {name!r}; there are {listing(known)}.{nearest(name, known)}"
             raise DataError(what, fix=f"Set {flag} to one of them.")
     return list(dict.fromkeys(given))
 
