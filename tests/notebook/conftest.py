@@ -13,6 +13,7 @@ from IPython.utils.capture import capture_output
 
 import nbtrain
 from nbtrain import events, fit
+from nbtrain.runs import status
 from nbtrain.runs.journal import story
 from nbtrain.runs.record import Record
 
@@ -166,6 +167,7 @@ class _Thread:
     """A worker whose process is this one."""
 
     def __init__(self, run, secrets, resume):
+        status.begin(run, os.getpid())  # as launch does: who looks at once sees no end of before
         self._thread = threading.Thread(target=fit.fit, args=(run,), kwargs={"secrets": secrets, "resume": resume})
         self._thread.start()
 
