@@ -121,6 +121,26 @@ class Classes:
 
         return of_several if self.several else of_one
 
+    def begin(self, counts: Mapping[int, int], rows: int, model: Any) -> None:
+        """Let a new head of several labels begin at how common each is, so that nothing is unlearnt to find that out.
+
+        Args:
+            counts: by label, its rows among all `rows` that are trained on; empty where weights make all alike.
+
+        Source: Lin et al. 2017, arXiv:1708.02002, section 3.3. A head that was trained before (its bias is not zero)
+        stays as it is.
+        """
+        import torch
+
+        if not (self.several and counts):
+            return
+        shares = torch.tensor([(counts.get(at, 0) + 1) / (rows + 2) for at in range(len(self.labels.names))])
+        for layer in model.modules():
+            bias = getattr(layer, "bias", None)
+            if isinstance(layer, torch.nn.Linear) and bias is not None and len(bias) == len(shares) and not bias.any():
+                with torch.no_grad():
+                    bias.copy_(shares.logit())
+
     def _weights(self, weights: str | Mapping[str, float], counts: Mapping[int, int], rows: int) -> list[float]:
         names = self.labels.names
         if isinstance(weights, Mapping):

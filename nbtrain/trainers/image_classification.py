@@ -110,6 +110,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         processor=processor,
         # always ours: of the models here some divide theirs by the rows of a whole step, and some do not
         loss=classes.loss(params.class_weights or {}, counts, len(splits.train)),
+        ready=partial(classes.begin, {} if params.class_weights else counts, len(splits.train)),
         conclude=conclude,
     )
     return _encoder.fit(params, run, job)

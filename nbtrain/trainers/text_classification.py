@@ -100,6 +100,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         tiny=_texts.TINY_TEXT,
         processor=tokenizer,
         loss=classes.loss(params.class_weights, counts, len(splits.train)),
+        ready=partial(classes.begin, {} if params.class_weights else counts, len(splits.train)),
         conclude=conclude,
     )
     return _encoder.fit(params, run, job)
