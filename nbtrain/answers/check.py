@@ -92,8 +92,9 @@ def _pictures(found: Findings) -> list[tuple[str, str]]:
     column, shown = form.columns["image"], []
     rows: Any = found.splits.train
     for row in rows.select(range(min(PICTURES, len(rows)))):
-        picture = opened(row[column])
-        told = next((text for role, text in form.content(row) if role == "target"), "")
+        cell = row[column]
+        picture = opened(cell[0] if isinstance(cell, list) else cell)
+        told = next((text for role, text in form.content(row) if role in ("target", "assistant")), "")
         picture, told = found.boxed(row, picture) if found.boxed else (picture, told)
         shown.append((told, thumbnail(picture)))
     return shown
