@@ -63,6 +63,7 @@ def test_a_failure_is_one_screen_with_what_where_why_and_what_to_do(lab):
     assert (error["output_type"], error["ename"]) == ("error", "DataError"), "what runs notebooks stops here"
     assert error["traceback"] == [
         "DataError: There is no column 'answered' for response; there are asked, answerd. Did you mean answerd?",
+        f"  where: --data-path {lab.runs()[0].path}/data/train.parquet",
         '  what to do: Name one of them: --column-mapping \'{"response": "..."}\'.',
     ], "no frames of ours"
     assert "failed" in lab.text(2)
