@@ -70,10 +70,11 @@ def test_a_failure_is_one_screen_with_what_where_why_and_what_to_do(lab):
     assert status.read(lab.runs()[0]).state == "failed"
     assert "Traceback" in lab.text(3) and "answered" in lab.text(3), "the rest is one word away"
     assert lab.outputs(4)[0]["output_type"] == "error"
-    assert lab.text(4).split("\n")[-3:] == [
+    assert lab.text(4).split("\n")[-4:] == [
         "ParamError: there is no variable question. Did you mean questions?",
         "  where: --df question",
         "  why: those that hold rows: questions (18 rows; columns: asked, answerd)",
+        "  what to do: name a variable; a file: --data-path FILE.",
     ]
     assert "42" in lab.text(5), "the kernel goes on"
     lab.picture("failure")
