@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import numpy
 
 MOST = 100  # boxes of one picture that are measured, the surest
-OVERLAP = 0.5  # of a box that was found with a true one, in the curves
 _SIZES = ("all", "small", "medium", "large")  # small: under 32 x 32 pixels of the original picture; large: over 96 x 96
 _HALF, _THREE_QUARTERS = 0, 5  # overlaps of 0.5 and 0.75 among COCO's ten
 

@@ -11,11 +11,11 @@ from nbtrain.notebook.shapes import (
     TOP,
     WIDTH,
     Frame,
+    grid,
     label,
     rule,
     short,
     thin,
-    ticks,
     with_margin,
     words_at,
 )
@@ -120,19 +120,6 @@ def _changes(record: Record, frame: Frame) -> list[Markup]:
             x=short(x), top=frame.top, height=frame.height, step=number(change.step), told=told,
         )  # fmt: skip
         parts += [drawn, words_at(x + aside, frame.top + 9, f"{change.name} {change.new}", anchor)]
-    return parts
-
-
-def grid(frame: Frame) -> list[Markup]:
-    """Lines across with their values at the left, and the steps below."""
-    parts = []
-    for value in ticks(*frame.values, 5):
-        _, y = frame.place((0, value))
-        parts.append(rule(y))
-        parts.append(words_at(LEFT - 8, y + 4, label(value), "end"))
-    for step in ticks(*frame.steps, 7, whole=True):
-        x, _ = frame.place((step, 0))
-        parts.append(words_at(x, frame.top + frame.height + 16, number(int(step)), "middle"))
     return parts
 
 

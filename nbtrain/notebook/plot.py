@@ -12,11 +12,9 @@ from nbtrain.notebook.shapes import (
     TOP,
     WIDTH,
     Frame,
-    label,
-    rule,
+    levels,
     short,
     thin,
-    ticks,
     with_margin,
     words_at,
 )
@@ -131,10 +129,7 @@ def _legend(lines: Sequence[Line]) -> tuple[Markup, int]:
 
 
 def _grid(frame: Frame, across: Across) -> list[Markup]:
-    parts, bottom = [], frame.top + frame.height
-    for value in ticks(*frame.values, 5):
-        _, y = frame.place((0, value))
-        parts += [rule(y), words_at(LEFT - 8, y + 4, label(value), "end")]
+    parts, bottom = levels(frame), frame.top + frame.height
     for place, text in across.labelled:
         parts.append(words_at(frame.place((place, 0))[0], bottom + 16, text, "middle"))
     return [*parts, words_at(RIGHT, bottom + 31, across.name, "end")]

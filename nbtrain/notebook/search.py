@@ -10,14 +10,12 @@ from typing import Any
 
 from nbtrain.events import Tried
 from nbtrain.notebook import trials
-from nbtrain.notebook.chart import grid
 from nbtrain.notebook.html import Markup, fill, join
-from nbtrain.notebook.shapes import WIDTH, Frame, short, with_margin, words_at
+from nbtrain.notebook.shapes import LEFT, RIGHT, TOP, WIDTH, Frame, grid, short, with_margin, words_at
 from nbtrain.plain import line, number
 from nbtrain.runs.record import Record
 
-_LEFT, _RIGHT = 54, 696
-_TOP, _HEIGHT = 26, 130
+_HEIGHT = 130
 _AXES_TOP, _AXES_HEIGHT = 24, 150
 _LINES = 40  # trials that are drawn across the axes, the best ones; more would be a carpet
 _POINTS = 60  # trials of the first drawing, the last ones
@@ -50,7 +48,7 @@ def _course(record: Record, done: Sequence[Tried], sentence: str) -> Markup:
     best = record.series.get("best", [])
     values = [value for _, value, _ in points] + [value for _, value in best]
     last = float(max(record.total_steps or 0, record.step, 1))
-    frame = Frame(_TOP, _HEIGHT, (0.0, last), with_margin(min(values), max(values)))
+    frame = Frame(TOP, _HEIGHT, (0.0, last), with_margin(min(values), max(values)))
     marks = [
         fill(
             '<circle class="mark" cx="$x" cy="$y" r="3.5" fill="$colour"><title>trial $trial: $value</title></circle>',
@@ -61,7 +59,7 @@ def _course(record: Record, done: Sequence[Tried], sentence: str) -> Markup:
     ]  # fmt: skip
     name = line(record.metric.replace("_", " "), 32)
     parts = [*grid(frame), *_legend(name), _stairs(best, frame), *marks]
-    height = _TOP + _HEIGHT + 26
+    height = TOP + _HEIGHT + 26
     return _svg("course", height, f"{name} of each trial, and the best so far", sentence, parts)
 
 
@@ -72,16 +70,16 @@ def _stairs(best: Sequence[tuple[int, float]], frame: Frame) -> Markup:
     corners = [point for before, point in itertools.pairwise([(0, math.nan), *best]) if point[1] != before[1]]
     places = list({round(x / _NEAR): (x, y) for x, y in map(frame.place, corners)}.values())
     path = f"M{short(places[0][0])},{short(places[0][1])}" + "".join(f"H{short(x)}V{short(y)}" for x, y in places[1:])
-    path += f"H{short(_RIGHT)}"
+    path += f"H{short(RIGHT)}"
     return fill('<path class="best" d="$path" stroke="$colour" stroke-width="2"/>', path=path, colour=_TRAIN)
 
 
 def _legend(name: str) -> list[Markup]:
     return [
-        fill('<path d="M$x 10h18" stroke="$colour" stroke-width="2"/>', x=_LEFT, colour=_TRAIN),
-        words_at(_LEFT + 25, 14, f"best {name} so far", "start"),
-        fill('<circle cx="$x" cy="10" r="3.5" fill="$colour"/>', x=_LEFT + 219, colour=_VALID),
-        words_at(_LEFT + 230, 14, "a trial, when it ended", "start"),
+        fill('<path d="M$x 10h18" stroke="$colour" stroke-width="2"/>', x=LEFT, colour=_TRAIN),
+        words_at(LEFT + 25, 14, f"best {name} so far", "start"),
+        fill('<circle cx="$x" cy="10" r="3.5" fill="$colour"/>', x=LEFT + 219, colour=_VALID),
+        words_at(LEFT + 230, 14, "a trial, when it ended", "start"),
     ]
 
 
@@ -104,8 +102,8 @@ def _across(record: Record, done: Sequence[Tried], sentence: str) -> Markup:
         return Markup()
     axes = [_axis(name, {trial.trial: trial.given.get(name) for trial in ranked}) for name in shown]
     axes.append(_axis(record.metric, {trial.trial: trial.value for trial in ranked}))
-    gap = (_RIGHT - _LEFT - 30) / (len(axes) - 1)
-    across = [_LEFT + 10 + gap * index for index in range(len(axes))]
+    gap = (RIGHT - LEFT - 30) / (len(axes) - 1)
+    across = [LEFT + 10 + gap * index for index in range(len(axes))]
     bottom = _AXES_TOP + _AXES_HEIGHT
     parts: list[Markup] = []
     for trial in reversed(ranked):
@@ -155,15 +153,15 @@ def _importance(record: Record) -> Markup:
     shares = list(trials.importance(record).items())[:_AXES]
     if not shares:
         return Markup()
-    parts = [words_at(_LEFT, 14, "what matters: share of each parameter in the differences", "start")]
+    parts = [words_at(LEFT, 14, "what matters: share of each parameter in the differences", "start")]
     for index, (name, share) in enumerate(shares):
         y = 24 + index * _ROW
-        parts.append(words_at(_LEFT + 96, y + 10, line(name.replace("_", " "), 18), "end"))
+        parts.append(words_at(LEFT + 96, y + 10, line(name.replace("_", " "), 18), "end"))
         parts.append(
             fill('<rect class="share" x="$x" y="$y" width="$width" height="11" rx="2" fill="$colour"/>',
-                 x=_LEFT + 104, y=y, width=short(max(share, 0.0) * _BAR), colour=_TRAIN)
+                 x=LEFT + 104, y=y, width=short(max(share, 0.0) * _BAR), colour=_TRAIN)
         )  # fmt: skip
-        parts.append(words_at(_LEFT + 112 + max(share, 0.0) * _BAR, y + 10, f"{100 * share:.0f} %", "start"))
+        parts.append(words_at(LEFT + 112 + max(share, 0.0) * _BAR, y + 10, f"{100 * share:.0f} %", "start"))
     told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
     return _svg("importance", 30 + len(shares) * _ROW, "how much each parameter matters", told, parts)
 

@@ -88,3 +88,18 @@ def label(value: float) -> str:
 
 def short(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
+
+
+def levels(frame: Frame) -> list[Markup]:
+    """Lines across, with their values at the left."""
+    heights = [(frame.place((0, value))[1], value) for value in ticks(*frame.values, 5)]
+    return [part for y, value in heights for part in (rule(y), words_at(LEFT - 8, y + 4, label(value), "end"))]
+
+
+def grid(frame: Frame) -> list[Markup]:
+    """`levels`, and the steps below."""
+    parts = levels(frame)
+    for step in ticks(*frame.steps, 7, whole=True):
+        x, _ = frame.place((step, 0))
+        parts.append(words_at(x, frame.top + frame.height + 16, number(int(step)), "middle"))
+    return parts

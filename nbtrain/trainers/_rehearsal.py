@@ -49,7 +49,8 @@ def instead(asked: Mapping[str, Any]) -> Callable[[Any, ActiveRun], Mapping[str,
     from nbtrain.trainers import _probe, _range
 
     settings = dict(asked)
-    make = {"plan": _probe.Probe, "lr-find": _range.RangeTest}[settings.pop("kind")]
+    kinds: dict[str, Callable[..., Rehearsal]] = {"plan": _probe.Probe, "lr-find": _range.RangeTest}
+    make = kinds[settings.pop("kind")]
 
     def rehearse(params: Any, run: ActiveRun) -> Mapping[str, float]:
         from nbtrain.trainers._loop import memory_told
