@@ -87,13 +87,13 @@ def _pictures(found: Findings) -> list[tuple[str, str]]:
     if form is None or found.splits is None or "image" not in form.columns:
         return []
     from nbtrain.data.images import opened
+    from nbtrain.data.pictured import listed
     from nbtrain.trainers._pictures import thumbnail
 
     column, shown = form.columns["image"], []
     rows: Any = found.splits.train
     for row in rows.select(range(min(PICTURES, len(rows)))):
-        cell = row[column]
-        picture = opened(cell[0] if isinstance(cell, list) else cell)
+        picture = opened(listed(row[column])[0])
         told = next((text for role, text in form.content(row) if role in ("target", "assistant")), "")
         picture, told = found.boxed(row, picture) if found.boxed else (picture, told)
         shown.append((told, thumbnail(picture)))

@@ -1,5 +1,8 @@
 """The data as it would be trained on: what is learnt of a row, classes, faults, pictures."""
 
+import json
+
+import pytest
 from PIL import Image
 
 import nbtrain
@@ -72,8 +75,12 @@ def test_pictures_are_shown_with_what_is_on_them(workdir):
     assert 0 < len(letters) <= 4096
 
 
-def test_of_several_pictures_of_a_row_the_first_is_shown_with_its_answer(workdir):
+@pytest.mark.parametrize("written", [list, json.dumps])
+def test_of_several_pictures_of_a_row_the_first_is_shown_with_its_answer(workdir, written):
     Image.new("RGB", (32, 32), "red").save(workdir / "red.png")
-    rows = [{"images": [str(workdir / "red.png")] * 2, "question": f"Number {n}?", "answer": "red"} for n in range(4)]
+    rows = [
+        {"images": written([str(workdir / "red.png")] * 2), "question": f"Number {n}?", "answer": "red"}
+        for n in range(4)
+    ]
     found = nbtrain.check(nbtrain.VLMTrainingParams(data_path=rows))
     assert [told for told, _ in found.pictures] == ["red"] * 3
