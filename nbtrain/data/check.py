@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from nbtrain.data.places import Fault, Places
 from nbtrain.data.read import Splits
+from nbtrain.data.stream import Judge, Stream
 from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
@@ -175,7 +176,11 @@ def check(splits: Splits, form: Form, *, on_bad_rows: Literal["stop", "skip"] = 
     examples = {name: part.examples for name, part in judged.items()}
     classes = {name: part.classes for name, part in judged.items()} if all(p.classes for p in judged.values()) else {}
     report = Report(form, kept, tuple(faults), repeated, leaked, examples, classes)
-    return _without(splits, judged) if faults else splits, report
+    splits = _without(splits, judged) if faults else splits
+    if isinstance(splits.train, Stream):  # its rows are read again when they are trained on, and then judged again
+        judge = Judge(form, on_bad_rows == "stop")
+        splits = replace(splits, train=splits.train.judged(judge, judged["train"].kept))
+    return splits, report
 
 
 def _order(fault: Fault) -> tuple[str, str, int]:
@@ -190,14 +195,18 @@ def _unusable(faults: list[Fault], total: int, fix: str) -> DataError:
 
 
 def _without(splits: Splits, judged: Mapping[str, _Judged]) -> Splits:
-    places = {name: where.choose(judged[name].kept) for name, _, where in splits.items()}
+    streams = isinstance(splits.train, Stream)
+    places = {
+        name: where if streams and name == "train" else where.choose(judged[name].kept)
+        for name, _, where in splits.items()
+    }
     valid, notices = splits.valid, list(splits.notices)
     if valid is not None:
         valid = valid.select(judged["valid"].kept)
         if not len(valid):
             valid = None
             notices.append("No row to evaluate on is left.")
-    train = splits.train.select(judged["train"].kept)
+    train = splits.train if streams else splits.train.select(judged["train"].kept)
     return replace(splits, train=train, valid=valid, notices=notices, places=places, faults=())
 
 

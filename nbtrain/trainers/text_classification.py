@@ -21,6 +21,7 @@ from nbtrain.evaluate.examples import Examples
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import Streaming
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _classes, _encoder, _examples, _texts
@@ -37,6 +38,7 @@ class TextClassificationParams(
     Headed,
     Basic,
     Data,
+    Streaming,
     Model,
     Optim,
     Precision,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtrain.data import read, tags
+from nbtrain.data.stream import first
 from nbtrain.data.tags import Form, Tagged
 from nbtrain.errors import DataError
 from nbtrain.evaluate import classes, figures, text
@@ -22,6 +23,7 @@ from nbtrain.models import faults
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import Streaming
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples, _texts
@@ -34,7 +36,7 @@ _ASKED = 32  # rows that a saved model is asked at once
 
 
 class TokenClassificationParams(
-    Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+    Headed, Basic, Data, Streaming, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
 ):
     """Parameters of `token-classification`."""
 
@@ -182,13 +184,14 @@ def _tokenised(rows: Any, form: Form, tokenizer: Any, longest: int, warn: Callab
         return encoded
 
     tokens = rows.select_columns(columns).map(made, batched=True, remove_columns=columns)
-    if unread := sum(tokens["unread"]):
-        cut = sum(count > 0 for count in tokens["unread"])
+    seen, of = first(tokens)
+    if unread := sum(seen["unread"]):
+        cut = sum(count > 0 for count in seen["unread"])
         warn(
-            f"Longer than {longest} pieces, or without any: {unread:,} tokens in {cut:,} of {len(tokens):,} rows are "
+            f"{of}Longer than {longest} pieces, or without any: {unread:,} tokens in {cut:,} of {len(seen):,} rows are "
             "neither trained nor measured (--max-seq-length)."
         )
-    return tokens.remove_columns("unread")
+    return tokens.select_columns([name for name in tokens.column_names if name != "unread"])
 
 
 def _collate(tokenizer: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
