@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from nbtrain.data import formats, sources
 from nbtrain.data.arrows import Writer
 from nbtrain.data.decoding import Numbered, Row, Unreadable
+from nbtrain.data.pages import let_go
 from nbtrain.data.places import Fault, Places, Span
 from nbtrain.data.values import frames, is_rows, materialise
-from nbtrain.errors import DataError, NbtrainError, nearest
+from nbtrain.errors import DataError, NbtrainError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -61,7 +62,12 @@ class _Part:
     faults: tuple[Fault, ...] = ()
 
     def choose(self, rows: Any) -> _Part:
-        return _Part(self.rows.select(rows), self.places.choose(rows), self.faults)
+        # by itself, datasets pickles the numbers for a name, several times their size
+        name = hashlib.sha256(self.rows._fingerprint.encode())
+        name.update(rows)
+        return _Part(
+            self.rows.select(rows, new_fingerprint=name.hexdigest()[:16]), self.places.choose(rows), self.faults
+        )
 
 
 def read(
@@ -95,7 +101,7 @@ def read(
     notices = list(found.notices)
     train = _open(found, params.train_split, "--train-split", cache)
     train = _limited(train, params, "train", notices)
-    valid, name = None, valid_name(params, found)
+    valid, name = None, found.held_out(params)
     if name:
         valid = _limited(_open(found, name, "--valid-split", cache), params, name, notices)
         if not params.valid_split:
@@ -115,19 +121,6 @@ def _found(params: Any, cache: Path, streams: bool) -> sources.Found:
         source = str(materialise(source, cache, "value"))
     token, room = getattr(params, "token", None), getattr(params, "room", "")
     return sources.find(source, cache, token, room=room, streams=streams)
-
-
-def valid_name(params: Any, found: sources.Found) -> str | None:
-    """The split to evaluate on; None where a part is held out, or nothing.
-
-    Raises:
-        DataError: it is the one that is trained on.
-    """
-    name: str | None = params.valid_split or next((word for word in sources.VALID if word in found.splits), None)
-    if name and name == params.train_split:
-        what = f"--train-split and --valid-split are both {name!r}: the loss would be measured on rows trained on."
-        raise DataError(what, fix="Name another split, or none: a part is held out then.")
-    return name
 
 
 def _limited(part: _Part, params: Any, name: str, notices: list[str]) -> _Part:
@@ -152,10 +145,11 @@ def _held_out(
     if not count:
         notices.append("No class has a second row: nothing can be held out, so nothing is evaluated.")
         return part, None
-    rest = numpy.setdiff1d(numpy.arange(total), out, assume_unique=True)
+    rest = numpy.ones(total, dtype=bool)
+    rest[out] = False
     share = f"--valid-fraction {params.valid_fraction:g}, seed {params.seed}"
     notices.append(f"{count:,} of {total:,} rows are held out to evaluate on ({share}).")
-    return part.choose(rest), part.choose(out)
+    return part.choose(numpy.flatnonzero(rest)), part.choose(out)
 
 
 def _by_class(classes: Sequence[Any], count: int, seed: int) -> Any:
@@ -178,17 +172,8 @@ def chosen(total: int, count: int, seed: int) -> Any:
     return numpy.sort(numpy.random.default_rng(seed).choice(total, count, replace=False))
 
 
-def split(found: sources.Found, name: str, flag: str) -> Any:
-    """What a split holds: files, or a data set. flag: by which it is named."""
-    if name not in found.splits:
-        known = ", ".join(found.splits)
-        what = f"{found.origin} has no split {name!r}; it has {known}.{nearest(name, found.splits)}"
-        raise DataError(what, fix=f"Set {flag} to one of them.")
-    return found.splits[name]
-
-
 def _open(found: sources.Found, name: str, flag: str, cache: Path) -> _Part:
-    content = split(found, name, flag)
+    content = found.split(name, flag)
     part = _stored(content, cache) if isinstance(content, Sequence) else _Part(content, Places())
     if not len(part.rows):
         raise DataError(f"The split {name} of {found.origin} has no rows.", fix="Give data that has some.")
@@ -210,7 +195,9 @@ def _stored(files: Sequence[Path], cache: Path) -> _Part:
     faults = tuple(Fault(*fault) for fault in told)
     if not target.exists():
         raise _nothing(files, faults)
-    return _Part(Dataset.from_file(str(target)), Places([Span(*span) for span in spans]), faults)
+    rows = Dataset.from_file(str(target))
+    let_go(rows)
+    return _Part(rows, Places([Span(*span) for span in spans]), faults)
 
 
 def _nothing(files: Sequence[Path], faults: Sequence[Fault]) -> DataError:

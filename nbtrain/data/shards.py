@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -66,8 +67,24 @@ class Source:
             self.shards = [Shard(name, "row", partial(_of_dataset, content))]
         self.name = name
 
-    def opened(self, shards: Sequence[Shard], order: Any, held: frozenset[int], limit: int | None) -> IterableDataset:
-        """The rows, each as {"drawn": Drawn}. order: of the shards. held: numbers of rows of the hub."""
+    def looked(self, shards: Sequence[Shard], held: frozenset[int], limit: int | None) -> Iterator[Drawn]:
+        """The rows in the order of the split, those left out that are held out; see `opened`."""
+        if shards:  # datasets' own iteration loads torch, which a look at rows does without
+            rows: Any = islice((row for shard in shards for _, row in _numbered([shard])), limit)
+        else:
+            rows = self.opened(shards, (), held, limit)
+        return (row["drawn"] for row in rows if row["drawn"] is not None)
+
+    def opened(
+        self, shards: Sequence[Shard], order: Sequence[int], held: frozenset[int], limit: int | None
+    ) -> IterableDataset:
+        """The rows, each as {"drawn": Drawn}, None for one that is held out; with a state that can be gone on from.
+
+        Args:
+            order: of the shards.
+            held: numbers of the rows of the hub that are held out.
+            limit: rows at most.
+        """
         if shards:
             rows = _shards_of([shards[at] for at in order])
         else:
@@ -78,8 +95,7 @@ class Source:
     def first(self, limit: int) -> tuple[list[Drawn], list[Fault]]:
         """The first rows that can be read, and which cannot."""
         rows, faults, size = list[Drawn](), list[Fault](), 0
-        for each in self.opened(self.shards, range(len(self.shards)), frozenset(), None):
-            drawn = each["drawn"]
+        for drawn in self.looked(self.shards, frozenset(), None):
             if isinstance(drawn.row, Unreadable):
                 read.refuse_many(faults, drawn.place[0])
                 faults.append(fault(drawn.row, *drawn.place))

@@ -33,6 +33,33 @@ class Found:
     origin: str
     notices: list[str] = field(default_factory=list)
 
+    def split(self, name: str, flag: str) -> Any:
+        """What a split holds.
+
+        Args:
+            flag: by which it is named.
+
+        Raises:
+            DataError: there is no such split; those there are and the nearest are told.
+        """
+        if name not in self.splits:
+            known = ", ".join(self.splits)
+            what = f"{self.origin} has no split {name!r}; it has {known}.{nearest(name, self.splits)}"
+            raise DataError(what, fix=f"Set {flag} to one of them.")
+        return self.splits[name]
+
+    def held_out(self, params: Any) -> str | None:
+        """The split to evaluate on, None where there is none.
+
+        Raises:
+            DataError: it is the one that is trained on.
+        """
+        name: str | None = params.valid_split or next((word for word in VALID if word in self.splits), None)
+        if name and name == params.train_split:
+            what = f"--train-split and --valid-split are both {name!r}: the loss would be measured on rows trained on."
+            raise DataError(what, fix="Name another split, or none: a part is held out then.")
+        return name
+
 
 def find(source: str, cache: Path, token: str | None = None, *, room: str = "", streams: bool = False) -> Found:
     """Find what `source` names: demo, a file, a folder, a glob, an archive, or a data set of the hub.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbtrain.data.decoding import Row, Unreadable
 from nbtrain.data.shards import Drawn
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 WINDOW = 10_000  # rows that are shuffled together ...
 _CHARACTERS = 64 << 20  # ... or fewer, where they are long
 _TOLD = 100  # faulty rows that are told one by one
+
+
+class Read(Protocol):
+    """What rows are read from."""
+
+    def looked(self) -> Iterator[Drawn]:
+        """The rows in the order of the split, those left out that are held out."""
+
+    def opened(self, number: int) -> IterableDataset:
+        """The rows of a pass, as `Source.opened` gives them."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,12 @@ class _Stage:
 class Stream:
     """The rows of a split that is not held anywhere. What is asked by number is told of its first rows.
 
-    opened: the rows as `Source.opened` gives them; in the order of the split, or of a pass. head: the first rows, in
+    read: where the rows come from. head: the first rows, in
     memory. whole: whether all rows were seen, so that what is asked of a column is asked of all. count: rows of a pass,
     None where nobody knows; expected: about how many. judge: of a row whether it is trained on.
     """
 
-    opened: Callable[[int | None], IterableDataset]
+    read: Read
     head: Dataset
     seed: int
     whole: bool
@@ -96,9 +106,8 @@ class Stream:
         if not self._asked_whole:
             yield from self.head
             return
-        for each in self.opened(None):
-            drawn = each["drawn"]
-            if drawn is not None and not isinstance(drawn.row, Unreadable) and self._is_good(drawn):
+        for drawn in self.read.looked():
+            if not isinstance(drawn.row, Unreadable) and self._is_good(drawn):
                 yield self._cells(drawn.row)
 
     def iter(self, batch_size: int) -> Iterator[dict[str, list[Any]]]:
@@ -180,7 +189,7 @@ class Stream:
         """
         import numpy
 
-        source = self.opened(number)
+        source = self.read.opened(number)
         begun = int(state["begun"]) if state else 0
         if state and state["rows"] is not None:
             source.load_state_dict(state["rows"])

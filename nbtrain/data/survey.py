@@ -5,15 +5,14 @@ from __future__ import annotations
 import heapq
 import random
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbtrain.data import read, sources
 from nbtrain.data.decoding import Row, Unreadable
 from nbtrain.data.places import Fault, Places
-from nbtrain.data.shards import Shard, Source, fault, is_text, nothing
+from nbtrain.data.shards import Drawn, Shard, Source, fault, is_text, nothing
 from nbtrain.data.stream import Stream
 from nbtrain.errors import DataError
 
@@ -35,11 +34,11 @@ def streamed(params: Any, found: sources.Found) -> read.Splits:
     Raises:
         DataError: as `read`; nothing can be known of the steps of a run that does not see its rows before.
     """
-    notices, name = list(found.notices), read.valid_name(params, found)
-    train, valid = read.split(found, params.train_split, "--train-split"), None
+    notices, name = list(found.notices), found.held_out(params)
+    train, valid = found.split(params.train_split, "--train-split"), None
     faults: list[Fault] = []
     if name:
-        source = Source(read.split(found, name, "--valid-split"), name)
+        source = Source(found.split(name, "--valid-split"), name)
         rows, faults = source.first(params.max_samples or VALID)
         valid = source.table([each.row for each in rows])
         notices.append(f"Evaluated on the first {len(rows):,} rows of {name} (--max-samples says how many).")
@@ -128,7 +127,7 @@ def _seen(source: Source, params: Any, share: float, notices: list[str]) -> read
     rest = set(out)
     head = [row for at, row in enumerate(seen.head) if at not in rest and is_text(row)]
     stream = Stream(
-        partial(_opened, source, shards, params.seed, limit),
+        _Rows(source, shards, params.seed, limit),
         source.table(head or [seen.head[0]]),
         params.seed,
         whole=True,
@@ -139,16 +138,29 @@ def _seen(source: Source, params: Any, share: float, notices: list[str]) -> read
     return read.Splits(stream, valid, "", notices, tuple(seen.faults), places)  # type: ignore[arg-type]
 
 
-def _opened(
-    source: Source, shards: Sequence[Shard], seed: int, limit: int | None, number: int | None
-) -> IterableDataset:
-    """The rows in the order of the split, or shard by shard in that of a pass; where only the first count, as is."""
-    import numpy
+@dataclass(frozen=True)
+class _Rows:
+    """What a `Stream` reads from. fixed: whether the shards keep their order."""
 
-    order: Any = range(len(shards))
-    if number is not None and limit is None:
-        order = numpy.random.default_rng((seed, number)).permutation(len(shards))
-    return source.opened(shards, order, frozenset(), limit)
+    source: Source
+    shards: Sequence[Shard]
+    seed: int
+    limit: int | None = None
+    held: frozenset[int] = frozenset()
+    fixed: bool = False
+
+    def looked(self) -> Iterator[Drawn]:
+        """The rows in the order of the split."""
+        return self.source.looked(self.shards, self.held, self.limit)
+
+    def opened(self, number: int) -> IterableDataset:
+        """The rows of a pass, its shards in an order of its own; where only the first count, in that of the split."""
+        import numpy
+
+        order: Any = range(len(self.shards))
+        if self.limit is None and not self.fixed:
+            order = numpy.random.default_rng((self.seed, number)).permutation(len(self.shards))
+        return self.source.opened(self.shards, order, self.held, self.limit)
 
 
 def _as_they_come(source: Source, params: Any, share: float, notices: list[str]) -> read.Splits:
@@ -170,7 +182,7 @@ def _as_they_come(source: Source, params: Any, share: float, notices: list[str])
     held = frozenset(rows[at].at for at in out)
     rest = [drawn for at, drawn in enumerate(rows) if at not in set(out)]
     stream = Stream(
-        partial(_unseen, source, shards, held, params.max_samples),
+        _Rows(source, shards, params.seed, params.max_samples, held, fixed=True),
         source.table([drawn.row for drawn in rest]),
         params.seed,
         whole=False,
@@ -182,9 +194,3 @@ def _as_they_come(source: Source, params: Any, share: float, notices: list[str])
         where.add(at, name, number, unit)
     valid = source.table([rows[at].row for at in out]) if out else None
     return read.Splits(stream, valid, "", notices, tuple(faults), {"train": where})  # type: ignore[arg-type]
-
-
-def _unseen(
-    source: Source, shards: Sequence[Shard], held: frozenset[int], limit: int | None, number: int | None
-) -> IterableDataset:
-    return source.opened(shards, range(len(shards)), held, limit)

@@ -172,9 +172,8 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
         run.warn(device.note)
     precision = load.precision(params, device)
     rows, count = _feed.drawn(job.train, params, run)
-    arguments = _loop.arguments(
-        params, run, rows=count, device=device, precision=precision, evaluate=job.valid is not None
-    )
+    held = job.valid is not None
+    arguments = _loop.arguments(params, run, rows=count, device=device, precision=precision, evaluate=held)
     trainer = Trainer(
         model=model,
         args=TrainingArguments(**arguments),

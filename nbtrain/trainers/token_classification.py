@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbtrain.data import read, tags
-from nbtrain.data.stream import first
+from nbtrain.data import read, stream, tags
 from nbtrain.data.tags import Form, Tagged
 from nbtrain.errors import DataError
 from nbtrain.evaluate import classes, figures, text
@@ -184,13 +183,10 @@ def _tokenised(rows: Any, form: Form, tokenizer: Any, longest: int, warn: Callab
         return encoded
 
     tokens = rows.select_columns(columns).map(made, batched=True, remove_columns=columns)
-    seen, of = first(tokens)
-    if unread := sum(seen["unread"]):
-        cut = sum(count > 0 for count in seen["unread"])
-        warn(
-            f"{of}Longer than {longest} pieces, or without any: {unread:,} tokens in {cut:,} of {len(seen):,} rows are "
-            "neither trained nor measured (--max-seq-length)."
-        )
+    seen, of = stream.first(tokens)
+    if unread := [count for count in seen["unread"] if count]:
+        what = f"{of}Longer than {longest} pieces, or without any: {sum(unread):,} tokens in {len(unread):,} of "
+        warn(f"{what}{len(seen):,} rows are neither trained nor measured (--max-seq-length).")
     return tokens.select_columns([name for name in tokens.column_names if name != "unread"])
 
 

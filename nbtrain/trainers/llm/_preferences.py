@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, model_validator
 
-from nbtrain.data import chat, encoding, preferences, read, sources
+from nbtrain.data import chat, encoding, preferences, read, sources, stream
 from nbtrain.data.preferences import Preferences
-from nbtrain.data.stream import Stream, first
 from nbtrain.errors import DataError
 from nbtrain.models import load
 from nbtrain.params import option
@@ -170,7 +169,7 @@ def _tokenised(params: Any, run: ActiveRun, rows: Any, form: Preferences, tokeni
         cache_file_name=str(run.folder.data / f"pairs-{rows._fingerprint}.arrow"),
         new_fingerprint=f"pairs-{rows._fingerprint}",  # else datasets pickles the tokenizer for one
     )
-    seen, of = first(found)
+    seen, of = stream.first(found)
     counts = {name: numpy.asarray(seen[f"{name}_lost"]) for name in ("prompt", "chosen", "rejected")}
     answers = counts["chosen"] + counts["rejected"]
     for lost, told in ((counts["prompt"], "prompts lose their beginning"), (answers, "pairs of answers lose an end")):
@@ -178,15 +177,14 @@ def _tokenised(params: Any, run: ActiveRun, rows: Any, form: Preferences, tokeni
             run.warn(f"{of}Too long: {numpy.count_nonzero(lost):,} of {len(seen):,} {told}, {lost.sum():,} tokens.")
     useful = _differing(seen)
     if not useful:
-        raise DataError(
-            "no pair is left whose answers differ", fix="Allow longer rows: --block-size, --max-completion-length."
+        fix = "Allow longer rows: --block-size, --max-completion-length."
+        raise DataError("no pair is left whose answers differ", fix=fix)
+    if gone := len(seen) - len(useful):
+        run.warn(f"{of}Left out, {gone:,} of {len(seen):,} pairs: within the limits both sides agree.")
+    if isinstance(found, stream.Stream):
+        return found.map(
+            lambda some: {name: [some[name][at] for at in _differing(some)] for name in _PARTS}, batched=True
         )
-    if len(useful) < len(seen):
-        run.warn(
-            f"{of}Left out, {len(seen) - len(useful):,} of {len(seen):,} pairs: within the limits both sides agree."
-        )
-    if isinstance(found, Stream):
-        return found.map(_kept, batched=True)
     return found.select(useful).select_columns(list(_PARTS))
 
 
@@ -194,11 +192,6 @@ def _differing(pairs: Any) -> list[int]:
     """Numbers of the pairs whose sides are not the same."""
     sides = zip(pairs["chosen_ids"], pairs["rejected_ids"], strict=True)
     return [at for at, (one, other) in enumerate(sides) if one != other]
-
-
-def _kept(pairs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    useful = _differing(pairs)
-    return {name: [pairs[name][at] for at in useful] for name in _PARTS}
 
 
 def _in_tokens(pair: preferences.Pair, template: encoding.Template) -> tuple[list[int], list[int], list[int]]:
