@@ -13,7 +13,7 @@ class Streaming(BaseModel):
     """For data larger than memory and disk."""
 
     stream: bool = option(
-        False, "read rows as they are needed; nothing of the data is written to the disk", group="Data"
+        False, "read rows as they are needed; no copy of them is made but of those that are held out", group="Data"
     )
     judge_first: bool = option(
         True,

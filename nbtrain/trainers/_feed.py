@@ -18,6 +18,7 @@ from nbtrain.runs.active import ActiveRun
 
 NAME = "stream.json"
 """Where the rows stand, in a checkpoint."""
+_RECENT = 256  # rows that are kept, to name those of a step whose loss is no number
 _LOOK = 1_000  # rows between two looks at whether a stop was asked
 
 
@@ -35,12 +36,19 @@ class Feed:
         self._ahead: deque[dict[str, Any]] = deque()  # where it stands behind each batch that is not trained on yet
         self._drawn: Iterator[tuple[dict[str, Any], dict[str, Any]]] | None = None
         self._next = 0
+        self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, key: Any) -> Any:
-        return self.rows.head[key]
+    def __getitem__(self, name: str) -> list[Any]:
+        """A column of the rows that were drawn last."""
+        return [row[name] for row in self._recent]
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns of the rows."""
+        return self.rows.column_names
 
     def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         if self._drawn is None:
@@ -50,6 +58,7 @@ class Feed:
         some = [next(self._drawn) for _ in numbers]
         self._next = numbers[-1] + 1
         self._ahead.append(some[-1][1])
+        self._recent.extend(row for row, _ in some)
         return [row for row, _ in some]
 
     def trained(self) -> None:

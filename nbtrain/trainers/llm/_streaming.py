@@ -17,6 +17,11 @@ _BACKENDS = {
     "trl": "TRL's SFTTrainer takes rows that are on the disk; leave --backend out",
 }
 _FIELDS = {
+    "use_distillation": (False,), "auto_find_batch_size": (False,),
+    "conversation_extension": (1,), "save_processed_data": ("auto", "none"),
+}  # fmt: skip
+"""Fields, and the values at which they do nothing to the rows."""
+_WHY = {
     "use_distillation": "what a teacher says is made ready for all rows before a student sees one",
     "auto_find_batch_size": "it tries the longest of all rows; --batch-size with --gradient-accumulation does without",
     "conversation_extension": "chats are joined before they are read; join them in the files",
@@ -36,7 +41,7 @@ class Streamed(Streaming):
             raise ValueError(f"--stream does not work with {method}: {why}. Leave it out")
         if (why := _BACKENDS.get(backend)) and not (backend == "trl" and method in ("dpo", "orpo")):
             raise ValueError(f"--stream does not work with --backend {backend}: {why}")
-        for name, why in _FIELDS.items():
-            if getattr(self, name, None) not in (None, False, 1, "auto", "none"):
-                raise ValueError(f"--stream does not work with --{name.replace('_', '-')}: {why}")
+        for name, idle in _FIELDS.items():
+            if getattr(self, name, idle[0]) not in idle:
+                raise ValueError(f"--stream does not work with --{name.replace('_', '-')}: {_WHY[name]}")
         return self
