@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WINDOW = 10_000  # rows that are shuffled together ...
 _CHARACTERS = 64 << 20  # ... or fewer, where they are long
-_TOLD = 100  # faulty rows that are told one by one
+TOLD = 100  # rows that are left out and told one by one
 
 
 class Read(Protocol):
@@ -178,8 +178,8 @@ class Stream:
     def _cells(self, row: Row) -> dict[str, Any]:
         return {name: row.get(name) for name in self.columns or self.column_names}
 
-    def _is_good(self, drawn: Drawn) -> bool:
-        return self.judge is None or self.judge(drawn)
+    def _is_good(self, drawn: Drawn, aloud: bool = False) -> bool:
+        return self.judge is None or self.judge(drawn, aloud)
 
     def windows(self, number: int, state: Mapping[str, Any] | None = None) -> Iterator[tuple[dict[str, Any], Any]]:
         """A pass in windows: (state of its beginning, the rows that it gives, made as they are asked for).
@@ -205,12 +205,12 @@ class Stream:
             if not taken:
                 return
             order = numpy.random.default_rng((self.seed, number, begun)).permutation(len(some))
-            yield {"begun": begun, "rows": here}, self._made(some, order)
+            yield {"begun": begun, "rows": here}, self._made(some, order, number)
             begun, here = begun + taken, source.state_dict()
 
-    def _made(self, some: Sequence[Drawn], order: Any) -> Iterator[dict[str, Any]]:
+    def _made(self, some: Sequence[Drawn], order: Any, number: int) -> Iterator[dict[str, Any]]:
         drawn = (some[at] for at in order)
-        good = (each for each in drawn if self._is_good(each))
+        good = (each for each in drawn if self._is_good(each, aloud=not number))  # each is told once
         # "" is no column's name: a header without one is given one
         rows = ({"": each.at, **self._cells(each.row)} for each in good)  # type: ignore[arg-type]
         for stage in self.stages:
@@ -231,7 +231,8 @@ class Judge:
     tell: Callable[[str], None] = lambda text: None
     told: list[int] = field(default_factory=lambda: [0])
 
-    def __call__(self, drawn: Drawn) -> bool:
+    def __call__(self, drawn: Drawn, aloud: bool) -> bool:
+        """Whether this row is; where it is not, and it was not known before, it is told or ends the run."""
         row, fault = drawn.row, None
         if isinstance(row, Unreadable):
             fault = DataError(row.reason, fix=row.fix)
@@ -241,22 +242,22 @@ class Judge:
             except DataError as error:
                 fault = error
         if fault is not None:
-            self._refuse(fault, drawn)
+            self._refuse(fault, drawn, aloud)
         return fault is None
 
-    def _refuse(self, fault: DataError, drawn: Drawn) -> None:
+    def _refuse(self, fault: DataError, drawn: Drawn, aloud: bool) -> None:
         name, unit, number = drawn.place
         column = f", column {fault.where}" if fault.where else ""
         place = f"{name} {unit} {number}{column}"
         if self.stop:
             fix = f"{fault.fix} Then resume the run. Or leave such rows out: --on-bad-rows skip."
             raise DataError(f"{place}: {fault.what}.", where=place, fix=fix)
-        if self.before:
-            return  # it stands in the list of the first look
+        if self.before or not aloud:
+            return  # it stands in the list of the first look, or was told in the first pass
         self.told[0] += 1
         count = self.told[0]
-        if count <= _TOLD or count & (count - 1) == 0:
-            more = f" ({count:,} rows by now)" if count > _TOLD else ""
+        if count <= TOLD or count & (count - 1) == 0:
+            more = f" ({count:,} rows by now)" if count > TOLD else ""
             self.tell(f"Left out{more}: {place}: {fault.what}.")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from nbtrain.data import encoding, forms
 from nbtrain.data.encoding import Encoded
 from nbtrain.data.forms import Form
-from nbtrain.data.stream import Stream
+from nbtrain.data.stream import TOLD, Stream
 from nbtrain.errors import DataError
 
 if TYPE_CHECKING:
@@ -107,12 +107,20 @@ def _streamed(rows: Stream, encode: Encode, block: int | None, longest: int, tel
         pieces = [piece for row in encode(some) for piece in _pieces(row, block)]
         return {name: [piece[at] for piece in pieces] for at, name in enumerate(_NAMES)}
 
-    def useful(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        kept = [at for at, learned in enumerate(batch["learned"]) if learned]
-        return {name: [batch[name][at] for at in kept] for name in _KEPT}
-
     tokens = rows.map(made, batched=True, batch_size=_ROWS, with_indices=True)
     _useful(tokens.head, longest, lambda text: tell(f"Of the first {len(rows.head):,} rows. {text}"))
+    lost = set(tokens.head["row"])  # of the first rows it was told already
+    most = len(lost) + TOLD
+
+    def useful(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        kept = [at for at, learned in enumerate(batch["learned"]) if learned]
+        for at, number in enumerate(batch["row"]):
+            if not batch["learned"][at] and number not in lost and len(lost) < most:
+                lost.add(number)
+                more = "" if len(lost) < most else " More such rows are left out without a word."
+                tell(f"Left out: row {number:,}: {batch['fault'][at] or 'no token of it is trained'}.{more}")
+        return {name: [batch[name][at] for at in kept] for name in _KEPT}
+
     return tokens.map(useful, batched=True, batch_size=_ROWS)
 
 

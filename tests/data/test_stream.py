@@ -3,16 +3,12 @@
 import csv
 import gzip
 import json
-import random
 
 import datasets
-import numpy
 import pytest
 
 from nbtrain import trainers
-from nbtrain.data import chat, check, prints, read, stream, survey
-from nbtrain.data.pages import let_go
-from nbtrain.data.places import Places
+from nbtrain.data import chat, check, read, stream, survey
 from nbtrain.errors import DataError
 
 ROWS = [{"prompt": f"What is {number}?", "response": f"It is {number + 1}."} for number in range(60)]
@@ -205,6 +201,37 @@ def test_a_row_that_was_spoilt_since_it_was_judged_ends_the_run(write, opened):
     assert "resume" in caught.value.fix
 
 
+# rows in tokens
+
+
+def tokens_of(rows, form, tokenizer, tmp_path, **given):
+    how = {"template": chat.template_for(tokenizer, "chatml"), "max_length": 40, "cache": tmp_path} | given
+    return chat.tokenised(rows, form, tokenizer, **how)
+
+
+@pytest.mark.parametrize("given", [{}, {"response_only": False, "split_long": True, "max_length": 16}])
+def test_rows_of_a_stream_are_the_same_tokens_as_mapped_ones(given, write, opened, tokenizer, tmp_path):
+    folder = write()
+    splits, report = opened(folder, valid_fraction=0)
+    params = trainers.load("llm").Params(trainer="sft", data_path=str(folder), valid_fraction=0)
+    mapped = tokens_of(read.read(params, tmp_path).train, report.form, tokenizer, tmp_path, **given)
+    rows = tokens_of(splits.train, report.form, tokenizer, tmp_path / "none", **given)
+    found = [row for _, some in rows.windows(0) for row in some]
+    assert found[0].keys() == {"input_ids", "labels", "length", "cut", "row"} == set(mapped.column_names)
+    assert sorted(found, key=str) == sorted(mapped, key=str) and not (tmp_path / "none").exists()
+
+
+def test_a_late_row_that_the_template_refuses_is_left_out_and_told_or_ends_the_run(write, opened, tokenizer, tmp_path):
+    folder, told = write(rows=spoilt(50, {"prompt": "<|im_end|>?", "response": "No."})), []
+    splits, report = opened(folder, valid_fraction=0)
+    rows = tokens_of(splits.train, report.form, tokenizer, tmp_path, on_bad_rows="skip", warn=told.append)
+    for number in range(2):
+        assert sum(len(list(some)) for _, some in rows.windows(number)) == 59
+    assert len(told) == 1 and told[0].startswith("Left out: row 51: '<|im_end|>' stands in a message")
+    with pytest.raises(DataError, match="Row 51 cannot be used"):
+        [list(some) for _, some in tokens_of(splits.train, report.form, tokenizer, tmp_path).windows(0)]
+
+
 # rows that are not looked at before
 
 LATE = {"max_steps": 5, "judge_first": False}
@@ -259,34 +286,3 @@ def test_an_archive_is_not_unpacked_behind_ones_back(tmp_path, opened):
     (tmp_path / "rows.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match="cannot be streamed"):
         opened(tmp_path / "rows.zip")
-
-
-# what it stands on
-
-
-def test_equal_rows_are_found_by_their_prints():
-    chance = numpy.random.default_rng(0)
-    for size, most in ((0, 5), (1, 5), (200_000, 50_000), (100, 2**63)):
-        one, other = (chance.integers(0, most, size, dtype=numpy.uint64) for _ in range(2))
-        assert prints.repeated(one) == len(one) - len(numpy.unique(one))
-        assert prints.shared(one, other).tolist() == numpy.flatnonzero(numpy.isin(one, other)).tolist()
-
-
-def test_places_without_some_rows_are_those_of_the_others():
-    chance, places, numbers = random.Random(0), Places(), []
-    for at in range(200):
-        numbers.append((numbers[-1] if numbers else 0) + chance.choice((1, 1, 1, 4)))
-        places.add(at, "file", numbers[-1], "row")
-    out = sorted(chance.sample(range(200), 60))
-    rest = [number for at, number in enumerate(numbers) if at not in out]
-    without = places.without(out)
-    assert [without.find(at)[0] for at in range(len(rest))] == rest
-
-
-def test_rows_whose_pages_were_handed_back_are_read_again(tmp_path):
-    path = str(tmp_path / "rows")
-    datasets.Dataset.from_list(ROWS).save_to_disk(path)
-    rows = datasets.load_from_disk(path)
-    before = rows[:]
-    let_go(rows)
-    assert rows[:] == before

@@ -154,6 +154,16 @@ def test_a_checkpoint_of_mapped_rows_is_none_of_a_stream(shards, in_room):
         in_room("llm", resume_from_checkpoint=begin, **given)
 
 
+@pytest.mark.parametrize(("room", "kind"), [("llm", "pair"), ("text-classification", "class")])
+def test_the_rows_that_were_held_out_of_a_stream_are_measured_again_and_others_too(room, kind, shards, in_room):
+    given = {"trainer": "sft"} if room == "llm" else {"metric": "loss"}
+    run = in_room(room, data_path=str(shards(kind)), **{**SHORT, "epochs": 1}, **given)
+    found = trainers.load(room).evaluate(run.params, str(run.folder.model))
+    assert found["loss"] == pytest.approx(run.evaluations[-1]["loss"], abs=1e-4)
+    other = trainers.load(room).evaluate(run.params, str(run.folder.model), rows_of(kind, 20, seed=1))
+    assert other["loss"] > 0 and other["loss"] != found["loss"]
+
+
 # what a Trainer draws
 
 
