@@ -50,7 +50,6 @@ WAYS = {
     "default": ("llm", "text", {"trainer": "default", "block_size": 32}),
     "padded": ("llm", "pair", {"trainer": "sft", "attn_implementation": "sdpa", "gradient_accumulation": 3}),
     "dpo": ("llm", "preference", {"trainer": "dpo"}),
-    "orpo": ("llm", "preference", {"trainer": "orpo"}),
     "reward": ("llm", "preference", {"trainer": "reward"}),
     "classes": ("text-classification", "class", {}),
     "numbers": ("text-regression", "number", {}),
