@@ -103,9 +103,7 @@ def _rendered(found: Checked) -> Iterator[Markup]:
     yield fill("<h4>As the model reads them</h4>")
     yield listing(found.rendered.lines)
     if found.rendered.rows:
-        yield fill(
-            '<div class="muted">What is <span class="learnt">underlined</span> is trained, the rest is only read.</div>'
-        )
+        yield fill('<div>What is <span class="learnt">underlined</span> is trained, the rest is only read.</div>')
     for pieces in found.rendered.rows:
         trained = sum(len(text) for text, learnt in pieces if learnt)
         whole = sum(len(text) for text, _ in pieces) or 1

@@ -269,6 +269,27 @@ def lab(chromium, server, request):
             worker.kill()
 
 
+@pytest.fixture
+def pictures():
+    """The folder of the pictures."""
+    PICTURES.mkdir(exist_ok=True)
+    return PICTURES
+
+
+@pytest.fixture
+def audit():
+    """What axe-core finds against WCAG 2.2 A and AA in a part of a page: a line a fault."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def go(page, within):
+        rules = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+        options = {"runOnly": rules, "resultTypes": ["violations"]}
+        found = Axe().run(page, {"include": [[within]]}, options).response["violations"]
+        return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
+
+    return go
+
+
 def _ask(address, method="GET"):
     request = urllib.request.Request(address, method=method, headers={"Authorization": "token t"})
     with urllib.request.urlopen(request, timeout=30) as answer:
