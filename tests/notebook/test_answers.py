@@ -65,7 +65,7 @@ def checked(text="a text"):
         {"train": (((text, text),),), "valid": ()},
         (Fault("train", 3, text, text, text, text),),
         {"train": Counter({text: 3, "other": 1}), "valid": Counter({text: 1})},
-        Rendered((((text, False), (text, True)),), (text,)),
+        Rendered(((text, ((text, False), (text, True))),), (text,), text),
         ((text, "/9j/4AAQ"),),
     )
 
