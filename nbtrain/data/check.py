@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "Findings", "Form", "Report", "check", "lengths"]
 
 _ROWS = 256  # judged at once
-_LET_GO = 64 * _ROWS  # rows after which what was read of a file is handed back
+_LET_GO = 8 * _ROWS  # rows after which what was read of a file is handed back
 _SHOWN = 5
 _COUNTED = ("label", "target")  # roles whose values are classes, where there are few of them
 _CLASSES, _LETTERS = 60, 60  # more classes, or longer values, are none
