@@ -9,12 +9,13 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nbtrain import causes, events, hub, measuring, redact, trainers
 from nbtrain.data import columns
-from nbtrain.errors import NbtrainError
+from nbtrain.errors import NbtrainError, RunError
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, folder, process, status
 from nbtrain.runs.active import ActiveRun
@@ -25,6 +26,7 @@ from nbtrain.runs.record import Record
 
 Sink = Callable[[events.Event], None]
 Train = Callable[[Any, ActiveRun], Mapping[str, float]]
+_LOOK = 0.25  # seconds between two looks at what is asked
 _HASHED = 256 * 2**20  # a larger input is known by size and time alone: hashing it would delay the first step
 
 
@@ -97,6 +99,7 @@ def fit(
             params = asked(run)
             if secrets:
                 params = params.but(source="user", **secrets)
+            repository = hub.target(params)  # a wrong name or token is told now, not after hours of training
             values = _train(params, active, resume, train or trainers.load(params.room).train)
         except KeyboardInterrupt:
             active.emit(events.Stopped(step=_step(run), reason="interrupted", checkpoint=_newest(run)))
@@ -109,7 +112,7 @@ def fit(
             if active.stopped:
                 active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
             else:
-                _upload(params, active)
+                _upload(params, active, repository)
                 seconds = round(time.time() - began, 3)
                 active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
     return status.read(run).state
@@ -136,7 +139,6 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
         from nbtrain.sinks.trackers import Aside
 
         active.listen(Aside(params.log, active.folder, params.record(), began=_began(active.folder)))
-    hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
     measuring.check(params)
@@ -150,17 +152,32 @@ def _began(run: RunFolder) -> float:
     return run.params.stat().st_mtime
 
 
-def _upload(params: Any, active: ActiveRun) -> None:
+def _upload(params: Any, active: ActiveRun, repository: str) -> None:
     """--push-to-hub; that it does not succeed takes nothing from the run, whose model is on the disk."""
-    if not params.push_to_hub:
+    if not repository:
         return
-    active.stage("uploading the model")
+    active.stage(f"uploading the model to {repository}")
+    run, how = active.folder, {"private": params.hub_private, "token": getattr(params, "token", None)}
     try:
-        token = getattr(params, "token", None)
-        place = hub.push(active.folder, hub.target(params), private=params.hub_private, token=token)
+        place = hub.push(run, repository, pause=partial(_pause, active), **how)
         active.warn(f"The model was uploaded: {place}")
-    except NbtrainError as error:
-        active.warn(f"The model was not uploaded: {' '.join(error.lines())}")
+    except (NbtrainError, KeyboardInterrupt) as error:
+        why = " ".join(error.lines()) if isinstance(error, NbtrainError) else "interrupted."
+        active.warn(f"The model was not uploaded, and is safe in {run.model}: `push {run.name}` tries again. {why}")
+
+
+def _pause(active: ActiveRun, sentence: str, seconds: float) -> None:
+    """Tell that an upload broke off, and let time pass before the next attempt.
+
+    Raises:
+        RunError: a stop was asked meanwhile.
+    """
+    active.warn(sentence)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if active.stop_asked():
+            raise RunError("the upload was stopped as asked")
+        time.sleep(min(_LOOK, seconds))
 
 
 def fingerprint(source: object) -> dict[str, dict[str, Any]]:

@@ -56,6 +56,7 @@ class TextClassificationParams(
 
 
 Params = TextClassificationParams
+PIPELINE = "text-classification"
 says = _examples.saying("classes")
 
 

@@ -51,6 +51,7 @@ class TextRegressionParams(
 
 
 Params = TextRegressionParams
+PIPELINE = "text-classification"
 says = _examples.saying("numbers")
 
 

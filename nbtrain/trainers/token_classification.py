@@ -26,7 +26,7 @@ from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples, _texts
 
-AUTO = "AutoModelForTokenClassification"
+AUTO, PIPELINE = "AutoModelForTokenClassification", "token-classification"
 SHOWN = 3  # held-out rows that are tagged again and again
 LISTED = 20  # wrong rows in the report
 IGNORED = -100  # the label that torch's cross entropy passes over

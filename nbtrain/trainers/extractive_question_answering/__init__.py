@@ -71,6 +71,7 @@ class ExtractiveQuestionAnsweringParams(
 
 
 Params = ExtractiveQuestionAnsweringParams
+PIPELINE = "question-answering"
 says = _examples.saying("answers")
 
 

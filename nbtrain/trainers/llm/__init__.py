@@ -163,6 +163,7 @@ class LLMTrainingParams(
 
 
 Params = LLMTrainingParams
+PIPELINE = dict.fromkeys(METHODS, "text-generation") | {"reward": "text-classification"}
 
 
 def _method(params: Any) -> ModuleType:

@@ -93,6 +93,7 @@ class SentenceTransformersParams(
 
 
 Params = SentenceTransformersParams
+PIPELINE = "sentence-similarity"
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:

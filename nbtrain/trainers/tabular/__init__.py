@@ -113,6 +113,7 @@ class TabularParams(Basic, Data, Base):
 
 
 Params = TabularParams
+PIPELINE = {"classification": "tabular-classification", "regression": "tabular-regression"}
 OBEYS = ("stop",)
 
 
