@@ -90,7 +90,7 @@ def test_an_old_config_gives_the_parameters_that_it_names(place):
     assert (params.room, params.text_column, params.question_column, params.answer_column) == (
         "extractive-question-answering", "passage", "asked", "found"
     )  # fmt: skip
-    assert (changed["max_seq_length"], changed["max_doc_stride"], changed["early_stopping_patience"]) == (128, 32, 5)
+    assert (changed["max_seq_length"], changed["max_doc_stride"], changed["lr"]) == (128, 32, 5e-5)
     params, _ = read("autotrain_llm_orpo.yml")
     assert (params.trainer, params.block_size, params.prompt_text_column) == ("orpo", 128, "asked")
     params, _ = read("autotrain_tabular.yml")
@@ -101,15 +101,17 @@ def test_an_old_config_gives_the_parameters_that_it_names(place):
 def test_a_recipe_of_oumi_says_once_what_is_left_out_and_why(place):
     params, (told,) = read("oumi_sft_qlora.yaml")
     assert params.changed() == {
-        "trainer": "sft", "project_name": "kitchen", "data_path": "rows/chats.jsonl", "max_samples": 8, "model": "tiny",
-        "model_max_length": 256, "chat_template": "chatml", "response_only_loss": True, "text_column": "talk",
-        "attn_implementation": "sdpa", "max_steps": 4, "warmup_ratio": 0.25, "batch_size": 2, "eval_batch_size": 2,
+        "trainer": "sft", "project_name": "kitchen-of-oumi", "data_path": "rows/chats.jsonl", "max_samples": 8,
+        "packing": False,
+        "model_max_length": 256, "chat_template": "chatml", "text_column": "talk",
+        "attn_implementation": "sdpa", "max_steps": 4, "warmup_ratio": 0.25, "eval_batch_size": 2,
         "lr": 2e-4, "scheduler": "cosine", "mixed_precision": "none", "save_strategy": "no", "eval_strategy": "no",
-        "eval_steps": 50, "logging_steps": 1, "seed": 1, "peft": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.0,
-        "target_modules": "q_proj,v_proj",
+        "eval_steps": 50, "logging_steps": 1, "seed": 1, "peft": True, "lora_r": 4, "lora_alpha": 8,
+        "lora_dropout": 0.0, "target_modules": "q_proj,v_proj",
     }  # fmt: skip
     for name in (
-        "fsdp", "shuffle", "adam_beta2", "telemetry", "log_level", "enable_mlflow", "torch_dtype_str", "freeze_layers",
+        "fsdp", "run_name", "shuffle", "adam_beta2", "telemetry", "log_level", "enable_mlflow", "torch_dtype_str",
+        "freeze_layers",
         "tokenizer_pad_token", "lora_init_weights", "bnb_4bit_quant_type", "metrics_function", "data.seed",
         "try_resume_from_last_checkpoint", "dataloader_num_workers", "mixture_strategy", "shard_for_eval",
     ):  # fmt: skip
@@ -121,7 +123,7 @@ def test_a_recipe_of_oumi_says_once_what_is_left_out_and_why(place):
 def test_a_recipe_of_oumi_names_its_method_in_our_words(place):
     params, _ = read("oumi_grpo.yaml")
     assert (params.trainer, params.rl_num_generations, params.rl_max_new_tokens) == ("grpo", 2, 8)
-    assert (params.rl_temperature, params.rl_clip_range, params.max_prompt_length) == (0.9, 0.1, 32)
+    assert (params.rl_temperature, params.rl_clip_range, params.rl_reward_fn) == (0.9, 0.1, ["rewards.py:short"])
     params, _ = read("oumi_dpo.yaml")
     assert (params.trainer, params.dpo_beta, params.save_strategy) == ("dpo", 0.3, "epoch")
 
@@ -132,7 +134,7 @@ def test_a_recipe_of_oumi_names_its_method_in_our_words(place):
     [
         ("autotrain_text_classification.yml", "weather-or-food"),
         ("autotrain_tabular.yml", "warmth-of-a-day"),
-        ("oumi_sft_qlora.yaml", "kitchen"),
+        ("oumi_sft_qlora.yaml", "kitchen-of-oumi"),
     ],
 )
 def test_an_old_config_trains_by_the_command(place, name, run):

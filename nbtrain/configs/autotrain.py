@@ -98,6 +98,8 @@ def _values(layout: dict[str, Any], params_class: type[Params], where: str) -> d
     data, given, hub = (part(layout, name, where) for name in ("data", "params", "hub"))
     found["data_path"] = data.pop("path", None)
     columns = part(data, "column_mapping", where)
+    if columns.get("image_column") == "image":  # its name of the picture, also where a folder's table says file_name
+        del columns["image_column"]
     roles = {name.removesuffix("_column"): column for name, column in columns.items() if name not in options}
     found |= {name: column for name, column in columns.items() if name in options}
     found |= {"column_mapping": {role: column for role, column in roles.items() if column} or None}
@@ -119,7 +121,5 @@ def _strangers(values: Mapping[str, Any], params_class: type[Params]) -> dict[st
         # what no room has is a slip of the pen, and an error with the nearest name
         found |= {name: f"{room} does not read it" for name in unread & others}
     if "peft" in options and not values.get("peft") and values.get("quantization") not in (None, "none"):
-        found["quantization"] = (
-            "it is read with peft: true, which trains an adapter: quantised weights cannot be trained"
-        )
+        found["quantization"] = "quantised weights cannot be trained: with peft: true an adapter is"
     return {name: why.rstrip(".") for name, why in found.items()}

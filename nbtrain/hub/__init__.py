@@ -22,14 +22,16 @@ def target(params: Any) -> str:
     """The repository that --push-to-hub means, '' where it is off; the hub is asked whether it can be written.
 
     Raises:
-        ParamError: no token, one that may not write there, no name that a repository may have, or one that everybody
-            may read. RunError: the hub cannot be reached, or refuses.
+        ParamError: no token, one that may not write there, no name that a repository may have, one that everybody
+            may read, or an adapter that nobody could open. RunError: the hub cannot be reached, or refuses.
     """
     if not params.push_to_hub:
         return ""
     name = _name(params.repo_id, params.project_name)
     if not name:
         raise ParamError("--push-to-hub needs a name for the repository", fix="give --repo-id OWNER/NAME")
+    if getattr(params, "peft", False) and not params.merge_adapter:
+        content.refuse_local_base(params.model)
     token = getattr(params, "token", None)
     return account.checked(name, token, owner=params.username, private=params.hub_private)
 

@@ -3,6 +3,7 @@ no data, no checkpoint, no journal, no log, no sample."""
 
 from __future__ import annotations
 
+import json
 import mmap
 import re
 import tempfile
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nbtrain import redact
-from nbtrain.errors import RunError
+from nbtrain.errors import ParamError, RunError
 from nbtrain.evaluate import figures
 from nbtrain.runs.curve import Curves, series
 from nbtrain.runs.folder import RunFolder
@@ -28,10 +29,13 @@ def of_run(run: RunFolder, repo_id: str) -> Content:
     """All that is sent of a run that has a model.
 
     Raises:
-        RunError: it has no model, or a file holds a secret.
+        RunError: it has no model, or a file holds a secret. ParamError: an adapter whose base is only here.
     """
     if not run.model.is_dir():
         raise RunError(f"the run {run.name} has no model to upload", fix="wait for it, or resume it")
+    adapter = run.model / "adapter_config.json"
+    if adapter.is_file():
+        refuse_local_base(str(json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")))
     found = dict[str, Path | bytes](files(run.model))
     found |= {path.name: _portable(path).encode() for path in (run.script, run.config) if path.is_file()}
     if run.card.is_file():
@@ -40,6 +44,17 @@ def of_run(run: RunFolder, repo_id: str) -> Content:
         found["README.md"] = _published(_portable(run.card), run, repo_id, with_curve=bool(curve)).encode()
     refuse_secrets(found)
     return found
+
+
+def refuse_local_base(base: str) -> None:
+    """See that an adapter's base can be found by others.
+
+    Raises:
+        ParamError: it is a folder of this machine, or built in.
+    """
+    if base == "tiny" or Path(base).expanduser().exists():
+        fix = "upload the base and name it by --model, or leave --no-merge-adapter out"
+        raise ParamError("the base of this adapter is only here: nobody could open it", where=base, fix=fix)
 
 
 def files(folder: Path) -> Content:

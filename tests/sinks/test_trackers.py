@@ -1,6 +1,8 @@
 """Trackers: each receives the whole curve in an instance of its own, and none can hold up or end a run."""
 
 import csv
+import json
+import sqlite3
 import threading
 
 import pytest
@@ -82,6 +84,57 @@ def test_trackio_keeps_the_curve_in_its_own_place(run, monkeypatch, tmp_path):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     told(opened("trackio", run))
     assert list((tmp_path / "trackio").rglob("*.db"))
+
+
+def points(name, run, place):
+    """(step, loss) as the tracker itself has them."""
+    if name == "csv":
+        rows = csv.DictReader((run.path / "metrics.csv").read_text().splitlines())
+        return [(int(row["step"]), float(row["value"])) for row in rows if row["name"] == "train/loss"]
+    if name == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        told = EventAccumulator(str(run.path / "tensorboard")).Reload().Tensors("train/loss")
+        return [(each.step, round(each.tensor_proto.float_val[0], 3)) for each in told]
+    if name == "wandb":
+        from wandb.proto.wandb_internal_pb2 import Record
+        from wandb.sdk.internal.datastore import DataStore
+
+        found = []
+        for path in sorted(run.path.glob("wandb/offline-run-*/*.wandb")):
+            store = DataStore()
+            store.open_for_scan(str(path))
+            while (data := store.scan_data()) is not None:
+                record = Record.FromString(data)
+                values = {
+                    item.nested_key[0] if item.nested_key else item.key: item.value_json for item in record.history.item
+                }
+                if "train/loss" in values:
+                    found.append((int(values["_step"]), float(values["train/loss"])))
+        return found
+    (database,) = place.rglob("*.db")
+    rows = sqlite3.connect(database).execute("SELECT step, metrics FROM metrics ORDER BY id").fetchall()
+    told = [(step, json.loads(metrics)) for step, metrics in rows]
+    return [(step, values["train/loss"]) for step, values in told if "train/loss" in values]
+
+
+@pytest.mark.parametrize("name", ["csv", "tensorboard", "wandb", "trackio"])
+def test_a_run_that_died_and_goes_back_to_its_checkpoint_is_told_once(run, monkeypatch, tmp_path, name):
+    if name != "csv":
+        pytest.importorskip(name)
+    for variable in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    first = opened(name, run)
+    for step, loss in CURVE[:5]:
+        first(events.Logged(step=step, values={"loss": loss}))
+    first(events.Failed(step=5, error={"what": "killed"}))
+    again = opened(name, run)  # from the checkpoint of step 3
+    for step, loss in CURVE[3:]:
+        again(events.Logged(step=step, values={"loss": loss}))
+    again(events.Finished(step=7, values={}, seconds=1.0, model="model"))
+    assert points(name, run, tmp_path / "trackio") == CURVE
 
 
 class Slow:
