@@ -90,7 +90,7 @@ def test_an_old_config_gives_the_parameters_that_it_names(place):
     assert (params.room, params.text_column, params.question_column, params.answer_column) == (
         "extractive-question-answering", "passage", "asked", "found"
     )  # fmt: skip
-    assert (changed["max_seq_length"], changed["max_doc_stride"], changed["lr"]) == (128, 32, 5e-5)
+    assert (changed["max_seq_length"], changed["max_doc_stride"]) == (128, 32)
     params, _ = read("autotrain_llm_orpo.yml")
     assert (params.trainer, params.block_size, params.prompt_text_column) == ("orpo", 128, "asked")
     params, _ = read("autotrain_tabular.yml")

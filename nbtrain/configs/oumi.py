@@ -69,6 +69,7 @@ REASONS: Mapping[str, tuple[str, ...]] = {
         "collator_name", "collator_kwargs", "dataset_kwargs", "train_target",
     ),
     "a run is called as its folder": ("run_name",),
+    "a model is always saved": ("save_final_model",),
     "a run here has one data set": ("mixture_proportion", "mixture_strategy"),
     "memory is seen to": ("empty_device_cache_steps", "gradient_checkpointing_kwargs", "enable_liger_kernel"),
     "only for evaluation": ("shard_for_eval", "data.test"),
@@ -95,6 +96,8 @@ def read(layout: dict[str, Any], where: str) -> Config:
     params_class = trainers.load("llm").Params
     method = TRAINERS[kind]
     rows, strangers = _rows(data, where)
+    if training.pop("save_final_model", True) is False:
+        strangers.append("save_final_model")
     if "output_dir" in training and training.pop("run_name", None):
         strangers.append("run_name")
     settings = {

@@ -178,10 +178,10 @@ def test_hidden_files_and_links_that_lead_out_stay(near, push, run, tmp_path):
 
 
 def test_the_home_of_the_user_is_in_no_text(near, push, run, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/jane")
-    run.script.write_text('train("/home/jane/rows.csv", "/home/janet/x")')
+    monkeypatch.setenv("HOME", "/srv/jane")
+    run.script.write_text('train("/srv/jane/rows.csv", "/srv/janet/x")')
     push()
-    assert near.repositories["somebody/mine"].files["train.py"] == b'train("~/rows.csv", "/home/janet/x")'
+    assert near.repositories["somebody/mine"].files["train.py"] == b'train("~/rows.csv", "/srv/janet/x")'
 
 
 def test_the_verb_names_the_run_and_maybe_the_repository(near, run, monkeypatch, tmp_path):

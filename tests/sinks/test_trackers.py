@@ -1,7 +1,9 @@
 """Trackers: each receives the whole curve in an instance of its own, and none can hold up or end a run."""
 
 import csv
+import itertools
 import json
+import re
 import sqlite3
 import threading
 
@@ -97,21 +99,11 @@ def points(name, run, place):
         told = EventAccumulator(str(run.path / "tensorboard")).Reload().Tensors("train/loss")
         return [(each.step, round(each.tensor_proto.float_val[0], 3)) for each in told]
     if name == "wandb":
-        from wandb.proto.wandb_internal_pb2 import Record
-        from wandb.sdk.internal.datastore import DataStore
-
-        found = []
-        for path in sorted(run.path.glob("wandb/offline-run-*/*.wandb")):
-            store = DataStore()
-            store.open_for_scan(str(path))
-            while (data := store.scan_data()) is not None:
-                record = Record.FromString(data)
-                values = {
-                    item.nested_key[0] if item.nested_key else item.key: item.value_json for item in record.history.item
-                }
-                if "train/loss" in values:
-                    found.append((int(values["_step"]), float(values["train/loss"])))
-        return found
+        content = b"".join(path.read_bytes() for path in sorted(run.path.glob("wandb/offline-run-*/*.wandb")))
+        # records of protobuf: the name, a tag, the length of the value, the value as JSON; each stands there twice
+        places = [(each.end(), each[1][0]) for each in re.finditer(rb"train/loss\x82\x01(.)", content, re.DOTALL)]
+        values = [float(content[begin : begin + size]) for begin, size in places]
+        return list(enumerate((value for value, _ in itertools.groupby(values)), start=1))
     (database,) = place.rglob("*.db")
     rows = sqlite3.connect(database).execute("SELECT step, metrics FROM metrics ORDER BY id").fetchall()
     told = [(step, json.loads(metrics)) for step, metrics in rows]
