@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from nbtrain import redact
 from nbtrain.errors import ParamError
 from nbtrain.hub import account, content, sending
 from nbtrain.hub.content import files
@@ -60,6 +61,7 @@ def push(
         ParamError: no token, no valid name, or everybody may read what is private. RunError: no model, no network, no
             permission, a secret in a file, or the upload broke off.
     """
+    redact.remember_environment()
     asked = read_params(run)["params"] if run.params.is_file() else {}
     private = asked.get("hub_private", True) if private is None else private
     name = repo_id or _name(asked.get("repo_id"), run.name) or run.name

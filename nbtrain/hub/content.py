@@ -22,6 +22,8 @@ Content = Mapping[str, Path | bytes]
 """Place in the repository to a file, or what is in it."""
 
 CURVE = "curve.png"
+# whoever trains it again has another account
+_PUSHES = re.compile(r"^ +(push_to_hub|repo_id|username|hub_private)[=:].*\n", re.MULTILINE)
 _PARAMETERS = "\n## Parameters\n"  # the card's heading before which the curve stands
 
 
@@ -37,7 +39,8 @@ def of_run(run: RunFolder, repo_id: str) -> Content:
     if adapter.is_file():
         refuse_local_base(str(json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")))
     found = dict[str, Path | bytes](files(run.model))
-    found |= {path.name: _portable(path).encode() for path in (run.script, run.config) if path.is_file()}
+    again = (path for path in (run.script, run.config) if path.is_file())
+    found |= {path.name: _PUSHES.sub("", _portable(path)).encode() for path in again}
     if run.card.is_file():
         curve = _curve(run)
         found |= {CURVE: curve} if curve else {}

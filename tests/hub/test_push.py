@@ -184,6 +184,15 @@ def test_the_home_of_the_user_is_in_no_text(near, push, run, monkeypatch):
     assert near.repositories["somebody/mine"].files["train.py"] == b'train("~/rows.csv", "/srv/janet/x")'
 
 
+def test_what_trains_again_pushes_nothing(near, push, run):
+    run.script.write_text('    P(\n        lr=1,\n        push_to_hub=True,\n        username="a",\n    )\n')
+    run.config.write_text("params:\n  repo_id: a/b\n  push_to_hub: true\n  lr: 1\n")
+    push()
+    files = near.repositories["somebody/mine"].files
+    assert files["train.py"] == b"    P(\n        lr=1,\n    )\n"
+    assert files["config.yaml"] == b"params:\n  lr: 1\n"
+
+
 def test_the_verb_names_the_run_and_maybe_the_repository(near, run, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     run.params.write_text('{"room": "llm", "params": {"repo_id": "somebody/asked", "hub_private": false}}')
