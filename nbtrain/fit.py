@@ -99,7 +99,9 @@ def fit(
             params = asked(run)
             if secrets:
                 params = params.but(source="user", **secrets)
-            repository = hub.target(params)  # a wrong name or token is told now, not after hours of training
+            repository = hub.target(
+                params, pause=partial(_pause, active)
+            )  # a wrong name or token is told now, not after hours of training
             values = _train(params, active, resume, train or trainers.load(params.room).train)
         except KeyboardInterrupt:
             active.emit(events.Stopped(step=_step(run), reason="interrupted", checkpoint=_newest(run)))

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from nbtrain import redact
 from nbtrain.errors import ParamError
-from nbtrain.hub import account, content, sending
+from nbtrain.hub import content, patience
+from nbtrain.hub.account import checked
 from nbtrain.hub.content import files
+from nbtrain.hub.patience import Pause
 from nbtrain.hub.sending import upload
 from nbtrain.params.tokens import take
 from nbtrain.runs.folder import RunFolder, find, read_params
 
-__all__ = ["USAGE", "answer", "files", "push", "target", "upload"]
+__all__ = ["USAGE", "answer", "checked", "files", "push", "target", "upload"]
 
 USAGE = "ID [OWNER/NAME] [--public] [--token T]"
 
 
-def target(params: Any) -> str:
+def target(params: Any, *, pause: Pause = patience.pause) -> str:
     """The repository that --push-to-hub means, '' where it is off; the hub is asked whether it can be written.
 
     Raises:
@@ -34,7 +35,7 @@ def target(params: Any) -> str:
     if getattr(params, "peft", False) and not params.merge_adapter:
         content.refuse_local_base(params.model)
     token = getattr(params, "token", None)
-    return account.checked(name, token, owner=params.username, private=params.hub_private)
+    return checked(name, token, owner=params.username, private=params.hub_private, pause=pause)
 
 
 def push(
@@ -43,7 +44,7 @@ def push(
     *,
     private: bool | None = None,
     token: str | None = None,
-    pause: Callable[[str, float], object] = sending.pause,
+    pause: Pause = patience.pause,
 ) -> str:
     """Put the model of a run, its card with the curve, its script and its config into one commit of a repository.
 
@@ -52,7 +53,7 @@ def push(
             called there, or as it is called.
         private: whether only the owner may read it; None: as the run was asked, which is True where nothing was said.
         token: None: the environment's, or that of the hub login.
-        pause: see `upload`.
+        pause: see `patience.persist`.
 
     Returns:
         Its address.
@@ -65,7 +66,7 @@ def push(
     asked = read_params(run)["params"] if run.params.is_file() else {}
     private = asked.get("hub_private", True) if private is None else private
     name = repo_id or _name(asked.get("repo_id"), run.name) or run.name
-    place = account.checked(name, token, owner=asked.get("username"), private=private)
+    place = checked(name, token, owner=asked.get("username"), private=private, pause=pause)
     sent = content.of_run(run, place)
     told = f"{run.name}, trained by nbtrain"
     return upload(sent, place, private=private, token=token, message=told, pause=pause)

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable
 from fnmatch import fnmatch
 from typing import Any
 
-from nbtrain.errors import RunError
-from nbtrain.hub import account
+from nbtrain.hub import account, patience
 from nbtrain.hub.content import Content
+from nbtrain.hub.patience import Pause
 
 PAUSES = (2.0, 10.0, 30.0)
-"""Seconds before another attempt; the client itself tries each file some times more."""
+"""Seconds before another attempt of an upload; the client itself tries each file some times more."""
 # of a model that was there before: with a part of the old beside the new, a library opens a mixture
 WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_config.json", "adapter_model.safetensors")
-
-
-def pause(sentence: str, seconds: float) -> None:
-    """Tell that an upload is tried again, and wait."""
-    warnings.warn(sentence, stacklevel=2)
-    time.sleep(seconds)
 
 
 def upload(
@@ -31,13 +22,12 @@ def upload(
     private: bool = True,
     token: str | None = None,
     message: str = "nbtrain",
-    pause: Callable[[str, float], object] = pause,
+    pause: Pause = patience.pause,
 ) -> str:
     """Put files into one commit of a repository, which is made where there is none.
 
     Args:
-        pause: called when it broke off, with a sentence and the seconds until it is tried again; it tells, and waits.
-            What it raises ends the upload.
+        pause: called when it broke off; see `patience.persist`.
 
     Returns:
         The address.
@@ -59,15 +49,7 @@ def upload(
             api.create_commit(url.repo_id, [*added, *stale], commit_message=message)
             return str(url)
 
-    for seconds in PAUSES:
-        try:
-            return once()
-        except RunError as error:
-            if not account.may_pass(error):
-                raise
-            sentence = f"The upload to {repo_id} broke off ({error.why}). It is tried again in {seconds:.0f} s."
-            pause(sentence, seconds)
-    return once()
+    return patience.persist(once, PAUSES, pause)
 
 
 def _stale(api: Any, repo_id: str, content: Content) -> list[Any]:

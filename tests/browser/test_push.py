@@ -32,7 +32,7 @@ def test_the_cell_tells_of_an_upload_that_is_tried_again_and_of_its_address(lab,
     for index in (1, 2, 3):
         lab.run(index, 120)
     shown = lab.text(2)
-    assert "The upload to somebody/mine broke off" in shown and "again in 2 s" in shown
+    assert "The upload to somebody/mine did not succeed, and is tried again in 2 s" in shown
     assert f"The model was uploaded: {hub.url}/somebody/mine" in shown
     assert f"Uploaded: {hub.url}/somebody/other" in lab.text(3)
     assert hub.repositories["somebody/mine"].files.keys() == hub.repositories["somebody/other"].files.keys()

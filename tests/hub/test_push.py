@@ -73,7 +73,14 @@ def test_a_break_in_the_middle_costs_another_attempt(near, push, told, fault, me
     assert near.repositories["somebody/mine"].files["model.safetensors"] == WEIGHTS
     # what a file or a question meets, the client itself tries again; a commit and a repository only we do
     assert [seconds for _, seconds in told] == ([2.0] if path in ("commit", "repos/create") else [])
-    assert all("somebody/mine broke off" in sentence and "in 2 s" in sentence for sentence, _ in told)
+    assert all("somebody/mine did not succeed, and is tried again in 2 s" in sentence for sentence, _ in told)
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("1", 2.0), ("86400", 300.0), ("Fri, 01 Jan 2027", 2.0)])
+def test_a_hub_that_says_when_it_wants_to_be_asked_again_is_obeyed(near, push, told, fault, asked, waited):
+    fault("POST", "commit", 429, headers={"Retry-After": asked})
+    push()
+    assert [seconds for _, seconds in told] == [waited]
 
 
 def test_a_hub_that_stays_broken_is_left_after_four_attempts(near, push, told, fault):
