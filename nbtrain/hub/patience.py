@@ -16,7 +16,7 @@ _BUSY = (408, 425, 429)  # refusals that pass with time; any other of the 400s s
 _LONGEST = 300.0  # seconds that the hub may let us wait
 
 Pause = Callable[[str, float], object]
-"""Called with a sentence and the seconds until something is tried again: it tells, and waits. What it raises ends it."""
+"""Called with a sentence and the seconds until another attempt: it tells, and waits. What it raises is the end."""
 Result = TypeVar("Result")
 
 
@@ -43,9 +43,8 @@ def persist(action: Callable[[], Result], pauses: Sequence[float], pause: Pause)
                 raise
             seconds = max(seconds, _wait_of(error))
             # what the client says is long, and a cell shows the beginning
-            pause(
-                f"{error.what[0].upper()}{error.what[1:]}, and is tried again in {seconds:.0f} s: {error.why}", seconds
-            )
+            what = error.what[0].upper() + error.what[1:]
+            pause(f"{what}, and is tried again in {seconds:.0f} s: {error.why}", seconds)
     return action()
 
 

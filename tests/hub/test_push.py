@@ -149,6 +149,13 @@ def test_what_the_token_may_write_is_known_before_anything_is_made(near, account
     assert near.repositories == {}
 
 
+def test_a_hub_that_stumbles_is_asked_once_more_before_training(near, told, fault):
+    fault("GET", "whoami", 500)
+    asked = Params(push_to_hub=True, repo_id="mine", token=TOKEN)
+    assert hub_module.target(asked, pause=lambda sentence, seconds: told.append(sentence)) == "somebody/mine"
+    assert told[0].startswith("Asking the hub about mine did not succeed, and is tried again in 2 s")
+
+
 def test_a_token_that_the_hub_does_not_know_is_told_before_training(near):
     with pytest.raises(RunError, match="does not know this token"):
         hub_module.target(Params(push_to_hub=True, repo_id="a/b", token="hf_" + "wrong" * 6))
