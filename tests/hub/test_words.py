@@ -8,7 +8,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from nbtrain import hub
 from nbtrain.errors import ParamError, RunError
-from nbtrain.hub import sending
+from nbtrain.hub import account, sending
 from nbtrain.runs.folder import RunFolder
 from nbtrain.trainers import load
 
@@ -20,6 +20,7 @@ TOKEN = "hf_" + "Canary7Q" * 4
 def no_login(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     monkeypatch.setattr(sending, "PAUSES", ())
+    monkeypatch.setattr(account, "_PAUSES", ())
 
 
 @pytest.fixture
