@@ -38,16 +38,17 @@ class Checked(Answer):
     pictures: tuple[tuple[str, str], ...] = ()
 
     def lines(self) -> list[str]:
-        """What was found, and the first row with what is trained of it between ⟦ and ⟧."""
+        """What was found, and the first row as a model reads it, with what is trained of it between ⟦ and ⟧."""
         lines = [*self.told, *(f"  row {fault.row}: {fault.fix}" for fault in self.faults[:FAULTS] if fault.fix)]
         if self.rendered is None:
             return lines
         lines += self.rendered.lines
-        for pieces in self.rendered.rows[:1]:
-            text = "".join(f"⟦{text}⟧" if trained else text for text, trained in pieces)
+        for at, (name, pieces) in enumerate(self.rendered.first()):
+            text = "".join(f"⟦{text}⟧" if marked else text for text, marked in pieces)
             shown = text[:_LETTERS] + " ..." * (len(text) > _LETTERS)
-            lines += ["The first row as the model reads it; what is trained stands between ⟦ and ⟧:"]
-            lines += [f"  {each}" for each in shown.split("\n")]
+            mark = f"; between ⟦ and ⟧ stands {self.rendered.marked}" * ("⟦" in text)
+            head = f"{name}:" if at else f"{name or 'The first row'} as the model reads it{mark}:"
+            lines += [head, *(f"  {each}" for each in shown.split("\n"))]
         return lines
 
 

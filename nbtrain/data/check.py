@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -118,12 +118,17 @@ class Findings(list[str]):
 class Rendered(NamedTuple):
     """Rows as the model reads them.
 
-    rows: each in pieces, (text, whether it is trained); none where no part of a row is only read. lines: how long they
-    are, and what is cut off.
+    rows: (which part of a row it is, '' where it is the whole; its pieces, (text, whether it is marked)); none where no
+    part of a row is only read. lines: how long they are, and what is cut off. marked: what the marked pieces are.
     """
 
-    rows: tuple[tuple[tuple[str, bool], ...], ...]
+    rows: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]
     lines: tuple[str, ...]
+    marked: str = "what is trained"
+
+    def first(self) -> tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]:
+        """The parts of the first row."""
+        return self.rows[: len({name for name, _ in self.rows})]
 
 
 def _short(text: str) -> str:
@@ -263,7 +268,14 @@ def lengths(tokens: Dataset) -> dict[str, float]:
     import numpy
 
     table = tokens.with_format("numpy", columns=["length", "cut"])
-    count, cut = numpy.asarray(table["length"][:]), numpy.asarray(table["cut"][:])
+    return spread(table["length"][:]) | {"cut": int(numpy.count_nonzero(numpy.asarray(table["cut"][:])))}
+
+
+def spread(counts: Sequence[int]) -> dict[str, float]:
+    """How many tokens some rows have: rows, tokens (all together), min, median, mean, p95, max."""
+    import numpy
+
+    count = numpy.asarray(counts)
     return {
         "rows": len(count),
         "tokens": int(count.sum()),
@@ -272,5 +284,4 @@ def lengths(tokens: Dataset) -> dict[str, float]:
         "mean": float(count.mean()),
         "p95": float(numpy.percentile(count, 95)),
         "max": int(count.max()),
-        "cut": int(numpy.count_nonzero(cut)),
     }

@@ -114,7 +114,7 @@ def check(
     """The data, read and judged; what a run would stop at is told with everything else.
 
     Args:
-        prepare: of a method whose rows have labels; they can then be shown with what is trained of them.
+        prepare: of the method; rows can then be shown in tokens, with what is trained of them.
     """
     splits = reading(params, cache)
     form = recognise(params, splits)

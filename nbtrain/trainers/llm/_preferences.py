@@ -95,7 +95,7 @@ def recognise(params: Any, splits: read.Splits, *, prompted: bool = True) -> Pre
 
 def check(params: Any, cache: Path) -> list[str]:
     """The pairs, read and judged, for a screen."""
-    return _language.check(params, cache, recognise, reading)
+    return _language.check(params, cache, recognise, reading, prepare)
 
 
 def prepare(  # noqa: PLR0913  what a method is given, and a template

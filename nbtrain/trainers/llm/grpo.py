@@ -92,7 +92,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged."""
-    return _language.check(params, cache, recognise)
+    return _language.check(params, cache, recognise, prepare=prepare)
 
 
 def in_whole_groups(params: Any, run: ActiveRun) -> Any:

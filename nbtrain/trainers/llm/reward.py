@@ -64,7 +64,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 
 def check(params: Any, cache: Path) -> list[str]:
     """The pairs, read and judged, for a screen."""
-    return _language.check(params, cache, _recognise, _preferences.reading)
+    return _language.check(params, cache, _recognise, _preferences.reading, partial(_prepare, []))
 
 
 def _recognise(params: Any, splits: Any) -> Any:
