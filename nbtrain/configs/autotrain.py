@@ -75,7 +75,13 @@ def _room(task: str, where: str) -> tuple[str, str]:
         room, rest = TASKS.get(spelled, spelled), wanted.removeprefix(spelled)
         if room in known and wanted.startswith(spelled) and rest[:1] in ("", "-", ":"):
             return room, rest[1:]
-    raise ParamError(f"there is no task {task!r}; there are {', '.join(known)}.{nearest(wanted, known)}", where=where)
+    spellings = [
+        *known,
+        *TASKS,
+        *(f"llm-{method}" for method in trainers.load("llm").Params.options()["trainer"].choices),
+    ]
+    what = f"there is no task {task!r}; there are {', '.join(known)}.{nearest(wanted, spellings)}"
+    raise ParamError(what, where=where)
 
 
 def _method(params_class: type[Params], method: str, where: str) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def asked_from_the_hub(nbtrain, repository):
 def test_a_broken_upload_is_tried_again_and_what_arrives_is_whole_and_tells_no_secret(nbtrain, hub, fault, tmp_path):
     fault("PUT", "/lfs/", 0)
     fault("POST", "commit", 500)
-    done = pushed(nbtrain, "llm", "--trainer", "sft", *SHORT, name="mine")
+    prompts = ("--sample-prompts", f"Is {CANARY} or {TOKEN} a secret?")  # they are told again in card and script
+    done = pushed(nbtrain, "llm", "--trainer", "sft", *SHORT, *prompts, name="mine")
     assert done.returncode == 0, done.stderr
     assert "The upload to somebody/mine did not succeed, and is tried again in 2 s" in done.stderr
     assert f"The model was uploaded: {hub.url}/somebody/mine" in done.stderr

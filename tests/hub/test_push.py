@@ -6,6 +6,7 @@ from nbtrain import hub as hub_module
 from nbtrain import redact
 from nbtrain.errors import ParamError, RunError
 from nbtrain.hub import sending
+from nbtrain.run import Run
 from nbtrain.runs.folder import RunFolder
 from nbtrain.trainers import load
 
@@ -196,6 +197,13 @@ def test_the_home_of_the_user_is_in_no_text(near, push, run, monkeypatch):
     run.script.write_text('train("/srv/jane/rows.csv", "/srv/janet/x")')
     push()
     assert near.repositories["somebody/mine"].files["train.py"] == b'train("~/rows.csv", "/srv/janet/x")'
+
+
+def test_a_run_pushes_itself(near, run):
+    run.params.write_text('{"room": "llm", "params": {"username": "somebody"}}')
+    assert Run(run).push_to_hub(token=TOKEN) == Run(run).push("mine", token=TOKEN) == f"{near.url}/somebody/mine"
+    assert Run(run).push_to_hub("open", private=False, token=TOKEN) == f"{near.url}/somebody/open"
+    assert [each.private for each in near.repositories.values()] == [True, False]
 
 
 def test_what_trains_again_pushes_nothing(near, push, run):
