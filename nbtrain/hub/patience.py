@@ -85,7 +85,8 @@ def _wait_of(error: NbtrainError) -> float:
 def _told(error: Exception, repo_id: str, doing: str) -> NbtrainError:
     chain = _chain(error)
     names, status = _names(chain), _status(chain)
-    why = "; ".join(f"{type(each).__name__}: {_first_line(each)}" for each in chain[:2])
+    said = {_first_line(each): type(each).__name__ for each in reversed(chain[:2])}  # often the same twice
+    why = "; ".join(f"{kind}: {text}" for text, kind in reversed(said.items()))
     if "HFValidationError" in names:
         return ParamError(f"{repo_id!r} is no name of a repository: OWNER/NAME", why=_first_line(error))
     if names & NO_NETWORK:
