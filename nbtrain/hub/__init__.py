@@ -29,7 +29,7 @@ def target(params: Any, *, pause: Pause = patience.pause) -> str:
     """
     if not params.push_to_hub:
         return ""
-    name = _name(params.repo_id, params.project_name)
+    name = params.repo_id or str(params.project_name or "").rstrip("/").rpartition("/")[2]
     if not name:
         raise ParamError("--push-to-hub needs a name for the repository", fix="give --repo-id OWNER/NAME")
     if getattr(params, "peft", False) and not params.merge_adapter:
@@ -65,7 +65,7 @@ def push(
     redact.remember_environment()
     asked = read_params(run)["params"] if run.params.is_file() else {}
     private = asked.get("hub_private", True) if private is None else private
-    name = repo_id or _name(asked.get("repo_id"), run.name) or run.name
+    name = repo_id or asked.get("repo_id") or run.name
     place = checked(name, token, owner=asked.get("username"), private=private, pause=pause)
     sent = content.of_run(run, place)
     told = f"{run.name}, trained by nbtrain"
@@ -85,7 +85,3 @@ def answer(tokens: list[Any], root: str | os.PathLike[str] = ".") -> str:
     folder = run.folder if hasattr(run, "folder") else find(run, root)
     address = push(folder, *map(str, repo_id), private=False if "--public" in own else None, token=own.get("--token"))
     return f"Uploaded: {address}"
-
-
-def _name(repo_id: str | None, project_name: object) -> str:
-    return repo_id or str(project_name or "").rstrip("/").rpartition("/")[2]

@@ -77,7 +77,8 @@ def refuse_secrets(content: Content) -> None:
     for place, what in content.items():
         if redact.holds_secret(what) if isinstance(what, bytes) else _holds_secret(what):
             fix = "take it out of the file, then push again"
-            raise RunError(f"{place} holds a secret, and nothing was uploaded", where=str(what)[:200], fix=fix)
+            where = str(what) if isinstance(what, Path) else ""
+            raise RunError(f"{place} holds a secret, and nothing was uploaded", where=where, fix=fix)
 
 
 def _holds_secret(path: Path) -> bool:
