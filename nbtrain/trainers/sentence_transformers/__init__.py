@@ -19,6 +19,7 @@ from pydantic import model_validator
 from nbtrain.data import read
 from nbtrain.data.labelled import Texts
 from nbtrain.errors import DataError, ParamError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models import load
 from nbtrain.models.adapters import with_adapter
 from nbtrain.params import Params as Base
@@ -26,15 +27,18 @@ from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.usual import Headed, again
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _loop, _texts
+from nbtrain.trainers import _encoder, _examples, _loop, _texts
 from nbtrain.trainers._samples import undisturbed
-from nbtrain.trainers.sentence_transformers import _learning, _measure, _rows
+from nbtrain.trainers.sentence_transformers import _compared, _learning, _measure, _rows
 
 BETTER = "sentence-transformers/all-MiniLM-L6-v2"
 COMPARED = 4  # texts that the saved model is asked, too
 _COUNTED = 1_000  # rows whose tokens are counted at once
 
-__all__ = ["Params", "SentenceTransformersParams", "check", "evaluate", "opened", "predict", "train", "usage"]
+__all__ = [
+    "Params", "SentenceTransformersParams", "check", "evaluate", "examples", "opened", "predict", "says", "train",
+    "usage",
+]  # fmt: skip
 
 
 class SentenceTransformersParams(
@@ -225,6 +229,18 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | Non
             return None
         model, _ = opened(params, path)
         return _measure.Exam(form, _rows.tidy(rows, form), params.eval_batch_size, kind).measure(model)
+
+
+def says(params: Any) -> str:
+    """The kind of what its models tell; '' with softmax, whose head is not saved."""
+    return "" if params.loss == "softmax" else _compared.KINDS[params.method]
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    form_of = partial(_rows.recognise, params=params)
+    rows, form = _examples.judged(params, data, cache, lambda splits: form_of(splits.train), _rows.classes(params))
+    return _compared.examples(_rows.tidy(rows, form), form, params.eval_batch_size)
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:
