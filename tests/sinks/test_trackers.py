@@ -3,9 +3,12 @@
 import csv
 import itertools
 import json
+import os
 import re
 import sqlite3
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,9 @@ from nbtrain.runs.journal import Journal, story
 from nbtrain.sinks import trackers
 from nbtrain.sinks.trackers import Aside
 
+# trackio reads it when it is imported, once in a process
+PLACE = tempfile.TemporaryDirectory(prefix="trackio-")
+os.environ["TRACKIO_DIR"] = PLACE.name
 CURVE = [(step, round(4.1 / step, 3)) for step in range(1, 8)]
 
 
@@ -81,14 +87,14 @@ def test_wandb_keeps_the_curve_in_the_run_folder_where_nobody_is_logged_in(run, 
     assert not [loss for _, loss in CURVE if str(loss).encode() not in content]
 
 
-def test_trackio_keeps_the_curve_in_its_own_place(run, monkeypatch, tmp_path):
+def test_trackio_keeps_the_curve_in_its_own_place(run, monkeypatch):
     pytest.importorskip("trackio")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("TRACKIO_PROJECT", "whole")
     told(opened("trackio", run))
-    assert list((tmp_path / "trackio").rglob("*.db"))
+    assert points("trackio", run) == CURVE
 
 
-def points(name, run, place):
+def points(name, run):
     """(step, loss) as the tracker itself has them."""
     if name == "csv":
         rows = csv.DictReader((run.path / "metrics.csv").read_text().splitlines())
@@ -104,7 +110,7 @@ def points(name, run, place):
         places = [(each.end(), each[1][0]) for each in re.finditer(rb"train/loss\x82\x01(.)", content, re.DOTALL)]
         values = [float(content[begin : begin + size]) for begin, size in places]
         return list(enumerate((value for value, _ in itertools.groupby(values)), start=1))
-    (database,) = place.rglob("*.db")
+    database = Path(PLACE.name, f"{os.environ['TRACKIO_PROJECT']}.db")
     rows = sqlite3.connect(database).execute("SELECT step, metrics FROM metrics ORDER BY id").fetchall()
     told = [(step, json.loads(metrics)) for step, metrics in rows]
     return [(step, values["train/loss"]) for step, values in told if "train/loss" in values]
@@ -117,7 +123,7 @@ def test_a_run_that_died_and_goes_back_to_its_checkpoint_is_told_once(run, monke
     for variable in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("TRACKIO_PROJECT", "killed")
     first = opened(name, run)
     for step, loss in CURVE[:5]:
         first(events.Logged(step=step, values={"loss": loss}))
@@ -126,7 +132,7 @@ def test_a_run_that_died_and_goes_back_to_its_checkpoint_is_told_once(run, monke
     for step, loss in CURVE[3:]:
         again(events.Logged(step=step, values={"loss": loss}))
     again(events.Finished(step=7, values={}, seconds=1.0, model="model"))
-    assert points(name, run, tmp_path / "trackio") == CURVE
+    assert points(name, run) == CURVE
 
 
 class Slow:
