@@ -164,8 +164,8 @@ def _upload(params: Any, active: ActiveRun, repository: str) -> None:
         place = hub.push(run, repository, pause=partial(_pause, active), **how)
         active.warn(f"The model was uploaded: {place}")
     except (NbtrainError, KeyboardInterrupt) as error:
-        why = " ".join(error.lines()) if isinstance(error, NbtrainError) else "interrupted."
-        active.warn(f"The model was not uploaded, and is safe in {run.model}: `push {run.name}` tries again. {why}")
+        why = " ".join(error.lines()) if isinstance(error, NbtrainError) else "it was interrupted"
+        active.warn(f"The model was not uploaded, and is safe in {run.model}: `push {run.name}` tries again; {why}")
 
 
 def _pause(active: ActiveRun, sentence: str, seconds: float) -> None:

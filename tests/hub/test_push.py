@@ -2,12 +2,15 @@
 
 import pytest
 
+from nbtrain import fit, redact
 from nbtrain import hub as hub_module
-from nbtrain import redact
 from nbtrain.errors import ParamError, RunError
 from nbtrain.hub import sending
 from nbtrain.run import Run
+from nbtrain.runs import control
+from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.folder import RunFolder
+from nbtrain.runs.journal import Journal, story
 from nbtrain.trainers import load
 
 Params = load("llm").Params
@@ -82,6 +85,15 @@ def test_a_hub_that_says_when_it_wants_to_be_asked_again_is_obeyed(near, push, t
     fault("POST", "commit", 429, headers={"Retry-After": asked})
     push()
     assert [seconds for _, seconds in told] == [waited]
+
+
+def test_a_run_that_is_to_stop_does_not_wait_for_another_attempt(run):
+    with Journal(run.events) as journal:
+        active = ActiveRun(run, journal)
+        control.ask(run, "stop")
+        with pytest.raises(RunError, match="stopped as asked"):
+            fit._pause(active, "It is tried again", 3600)
+    assert [event.message for event in story(run.events)] == ["It is tried again"]
 
 
 def test_a_hub_that_stays_broken_is_left_after_four_attempts(near, push, told, fault):
