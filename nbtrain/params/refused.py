@@ -24,10 +24,3 @@ class Refused(BaseModel):
     num_processes: int = _processes(1, "processes that train together", unit="processes", ge=1)
     distributed_backend: str | None = _processes(None, "how processes share the work")
     ddp_timeout: int = _processes(7200, "how long one waits for another", unit="seconds", ge=1)
-    stream: bool = option(
-        False,
-        "read rows as they are needed",
-        group="Data",
-        refused="not in this version. Rows are mapped from the disk, so data may be larger than the memory; what is "
-        "larger than the disk is trained in parts, each from the last one's model: --model RUN.",
-    )

@@ -22,7 +22,7 @@ from nbtrain.trainers.llm._language import Prepare
 # they shape what is trained on, and held-out rows are measured as they are
 _PLAIN = {"conversation_extension": 1, "save_processed_data": "none", "auto_convert_dataset": False}
 _TAUGHT = {"use_distillation": False, "teacher_model": None}
-_WHOLE = {"valid_split": None, "valid_fraction": 0.0, "max_samples": None}
+_WHOLE = {"valid_split": None, "valid_fraction": 0.0, "max_samples": None, "stream": False}
 
 
 def evaluate(params: Any, path: str, data: Any, prepare: Prepare) -> dict[str, float]:

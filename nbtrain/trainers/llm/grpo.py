@@ -173,7 +173,7 @@ def fit(  # noqa: PLR0913  what the data and the parameters have become
     _ways.attend(params, model)
     beside = _reference.reference(params, run, model) if params.rl_kl_coef else None
     run.stage("preparing")
-    precision, _, facts = _language.settled(params, run, model, tokens)
+    _, (precision, _, facts) = _language.settled(params, run, model, tokens)
     arguments = _loop.arguments(
         params,
         run,

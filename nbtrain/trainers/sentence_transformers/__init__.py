@@ -25,6 +25,7 @@ from nbtrain.models.adapters import with_adapter
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import not_streamed
 from nbtrain.params.usual import Headed, again
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples, _loop, _texts
@@ -55,6 +56,10 @@ class SentenceTransformersParams(
     )
     sentence1_column: str = option("sentence1", "column of the first text, or the question", group="Data")
     sentence2_column: str = option("sentence2", "column of the second text, or the answer", group="Data")
+    stream: bool = not_streamed(
+        "a batch must hold no text twice, so the rows of one are chosen among all of them. Rows are mapped from the "
+        "disk, so data may be larger than the memory."
+    )
     sentence3_column: str | None = option(
         None,
         "column of the text that is far from the first; none: found by its name",
