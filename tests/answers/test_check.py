@@ -26,6 +26,17 @@ def test_a_prompt_is_shown_with_what_is_trained_of_it(workdir):
     assert "⟦Answer" in marked
 
 
+def test_rows_of_the_notebook_are_told_by_their_kind_and_files_by_their_names(workdir, tmp_path):
+    import pandas as pd
+
+    frame = pd.DataFrame([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(20)])
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for data, told in ((frame, "pandas.DataFrame of the notebook"), (str(tmp_path / "rows.csv"), "rows.csv")):
+        found = nbtrain.check(nbtrain.TextClassificationParams(data_path=data))
+        (line,) = (each for each in found.told if each.startswith("Data: "))
+        assert line.endswith(told)
+
+
 def test_all_is_trained_where_a_method_trains_all(workdir):
     found = nbtrain.check(nbtrain.LLMTrainingParams(trainer="default", data_path=[{"text": "one two"}] * 3))
     assert [trained for _, trained in found.rendered.rows[0][1]] == [True]
