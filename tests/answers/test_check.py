@@ -92,8 +92,8 @@ def test_classes_are_counted_by_split(workdir):
     ],
 )
 def test_each_part_of_a_row_has_its_lengths_and_its_limit(workdir, room, parts):
-    limit = 32 if room.startswith("extractive") else 12
-    asked = trainers.load(room).Params(max_samples=30, max_seq_length=limit, valid_fraction=0.2)
+    short = {"max_seq_length": 32, "max_doc_stride": 8} if room.startswith("extractive") else {"max_seq_length": 12}
+    asked = trainers.load(room).Params(max_samples=30, valid_fraction=0.2, **short)
     lines = [line for line in nbtrain.check(asked).rendered.lines if ", train" in line]
     assert [line.split(":")[0].rsplit(", ", 1)[1] for line in lines] == list(parts)
     most = {line: int(line.split(" to ")[1].split(",")[0]) for line in lines}
