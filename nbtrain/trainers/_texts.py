@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def tokens_of(texts: Sequence[Texts], tokenizer: Any, longest: int) -> dict[str,
 
 def rendered(params: Any, form: Form, splits: read.Splits) -> judge.Rendered:
     """How long the first rows are in tokens, and how many lose their end."""
-    return _lengths.rendered(params, form, _together, limits, TINY_TEXT, splits)
+    return _lengths.rendered(params, form, _together, _limits, TINY_TEXT, splits)
 
 
 def _together(form: Form, row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -126,8 +127,12 @@ def _together(form: Form, row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return {"": (found.text, found.pair) if found.pair else (found.text,)}
 
 
-def limits(params: Any, config: Any, tokenizer: Any, parts: Sequence[str] = ("",)) -> _lengths.Limits:
-    """Where the texts of a room that reads them as far as --max-seq-length are cut."""
+def lengths(params: Any, form: judge.Form, *roles: str) -> Callable[[read.Splits], judge.Rendered]:
+    """The same, of a room whose texts are read each by itself."""
+    return partial(_lengths.rendered, params, form, _lengths.of_roles(*roles), partial(_limits, parts=roles), TINY_TEXT)
+
+
+def _limits(params: Any, config: Any, tokenizer: Any, parts: Sequence[str] = ("",)) -> _lengths.Limits:
     longest = _encoder.longest(params, config, tokenizer)
     return dict.fromkeys(parts, (longest, "lose their end (--max-seq-length) at"))
 

@@ -25,7 +25,7 @@ from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, O
 from nbtrain.params.streaming import Streaming
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _examples, _lengths, _texts
+from nbtrain.trainers import _encoder, _examples, _texts
 
 AUTO, PIPELINE = "AutoModelForTokenClassification", "token-classification"
 SHOWN = 3  # held-out rows that are tagged again and again
@@ -89,9 +89,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
     splits = read.read(params, cache)
-    form, parts, limits = _form(params, splits), _lengths.of_roles("tokens"), partial(_texts.limits, parts=("tokens",))
-    shown = partial(_lengths.rendered, params, form, parts, limits, _texts.TINY_TEXT)
-    return _encoder.check(params, splits, form, rendered=shown)
+    form = _form(params, splits)
+    return _encoder.check(params, splits, form, rendered=_texts.lengths(params, form, "tokens"))
 
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, O
 from nbtrain.params.streaming import not_streamed
 from nbtrain.params.usual import Headed, again
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _examples, _lengths, _loop, _texts
+from nbtrain.trainers import _encoder, _examples, _loop, _texts
 from nbtrain.trainers._samples import undisturbed
 from nbtrain.trainers.sentence_transformers import _compared, _learning, _measure, _rows
 
@@ -189,9 +189,7 @@ def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
     splits = read.read(params, cache, by=_rows.classes(params))
     form = _rows.recognise(splits.train, params)
-    parts, limits = _lengths.of_roles(*form.roles), partial(_texts.limits, parts=form.roles)
-    shown = partial(_lengths.rendered, params, form, parts, limits, _texts.TINY_TEXT)
-    return _encoder.check(params, splits, form, rendered=shown)
+    return _encoder.check(params, splits, form, rendered=_texts.lengths(params, form, *form.roles))
 
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:
