@@ -16,8 +16,8 @@ from nbtrain import causes, events, hub, measuring, redact, trainers
 from nbtrain.data import columns
 from nbtrain.errors import NbtrainError
 from nbtrain.params import Params
-from nbtrain.runs import checkpoints, folder, process, status
-from nbtrain.runs.active import ActiveRun
+from nbtrain.runs import checkpoints, folder, process, ranks, status, together
+from nbtrain.runs.active import ActiveRun, SilentRun
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
@@ -76,7 +76,7 @@ def fit(
     secrets: Mapping[str, str] | None = None,
     train: Train | None = None,
 ) -> str:
-    """Train in this process.
+    """Train in this process; with --num-processes in others, for which this one waits.
 
     Args:
         run: a prepared folder.
@@ -90,29 +90,72 @@ def fit(
     """
     process.make_ready()
     _remember(secrets or {})
-    with folder.lock(run), Journal(run.events) as journal, status.Heartbeat(run):
-        active = ActiveRun(run, journal, sinks=tuple(sinks))
-        began = time.time()
-        try:
-            params = asked(run)
-            if secrets:
-                params = params.but(source="user", **secrets)
-            values = _train(params, active, resume, train or trainers.load(params.room).train)
-        except KeyboardInterrupt:
-            active.emit(events.Stopped(step=_step(run), reason="interrupted", checkpoint=_newest(run)))
-        except BaseException as error:
-            # SystemExit from a library in the middle of a run is a failure like any other
-            _write_error(run, error)
-            active.emit(events.Failed(step=_step(run), error=causes.told(error, run).record()))
+    if train is None and (params := _of_several(run)) is not None:
+        return together.train(run, params, resume=resume, sinks=sinks, secrets=secrets)
+    task = {"resume": resume, "secrets": secrets or {}, "train": train}
+    if not ranks.is_first():
+        return _go(SilentRun(run), **task)
+    owner = os.getppid() if ranks.supervised() else None
+    with folder.lock(run), Journal(run.events) as journal, status.Heartbeat(run, owner):
+        ended = _go(ActiveRun(run, journal, sinks=tuple(sinks)), **task)
+    return ended if ended == "failed" else status.read(run).state
+
+
+def _of_several(run: RunFolder) -> Params | None:
+    """The parameters of a run whose processes this one is to start, None of any other."""
+    try:
+        params = asked(run)
+    except NbtrainError:  # the run itself tells it
+        return None
+    alone = params.num_processes == 1 or ranks.count() > 1 or params.use_sweep
+    return None if alone or getattr(trainers.load(params.room), "STARTS_PROCESSES", False) else params
+
+
+def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: Train | None) -> str:
+    """Train and tell the end; "failed" where this process did, else "finished"."""
+    run, began = active.folder, time.time()
+    try:
+        params = asked(run)
+        if secrets:
+            params = params.but(source="user", **secrets)
+        ranks.join(params.ddp_timeout)
+        values = _train(params, active, resume, train or trainers.load(params.room).train)
+    except ranks.Released:
+        pass
+    except KeyboardInterrupt:
+        active.emit(events.Stopped(step=_step(run), reason="interrupted", checkpoint=_newest(run)))
+    except BaseException as error:
+        # SystemExit from a library in the middle of a run is a failure like any other
+        _fail(active, error)
+        return "failed"
+    else:
+        _write_results(params, active, values, began)
+        if active.stopped:
+            active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
         else:
-            _write_results(params, active, values, began)
-            if active.stopped:
-                active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
-            else:
-                _upload(params, active)
-                seconds = round(time.time() - began, 3)
-                active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
-    return status.read(run).state
+            _upload(params, active)
+            seconds = round(time.time() - began, 3)
+            active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
+    return "finished"
+
+
+def _fail(active: ActiveRun, error: BaseException) -> None:
+    """Tell why this process failed: as the run's end, or to whoever tells that of several processes.
+
+    Raises:
+        NbtrainError: it is one of several that nobody of ours looks after, and not the first.
+    """
+    run, told = active.folder, causes.told(error, active.folder)
+    trace = redact.redact("".join(traceback.format_exception(error)))
+    if ranks.count() > 1:
+        ranks.report(run, told, trace)
+    if ranks.supervised():
+        return
+    if not ranks.is_first():
+        raise told
+    with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
+        atomic_write(run.error, trace)
+    active.emit(events.Failed(step=_step(run), error=told.record()))
 
 
 def _remember(secrets: Mapping[str, str]) -> None:
@@ -123,6 +166,19 @@ def _remember(secrets: Mapping[str, str]) -> None:
 
 
 def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mapping[str, float]:
+    if ranks.is_first():
+        _begin(params, active, resume)
+    active.resume_from = ranks.agreed(active.resume_from)
+    measuring.check(params)
+    with columns.placed(params):
+        if not ranks.is_first():
+            ranks.wait()  # until the first has read the data
+        values = train(params, active)
+    return {**values, **measuring.at_end(params, active, values)}
+
+
+def _begin(params: Any, active: ActiveRun, resume: bool) -> None:
+    """What is seen to before a room is asked, once for all processes."""
     inputs = fingerprint(getattr(params, "data_path", None))
     if resume:
         active.differences = _differences(active.folder, inputs)
@@ -139,10 +195,6 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
     hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
-    measuring.check(params)
-    with columns.placed(params):
-        values = train(params, active)
-    return {**values, **measuring.at_end(params, active, values)}
 
 
 def _began(run: RunFolder) -> float:
@@ -192,12 +244,6 @@ def _differences(run: RunFolder, inputs: Mapping[str, Any]) -> tuple[str, ...]:
         if versions.get(name) != old
     ]
     return (*changed, *moved)
-
-
-def _write_error(run: RunFolder, error: BaseException) -> None:
-    text = "".join(traceback.format_exception(error))
-    with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
-        atomic_write(run.error, redact.redact(text))
 
 
 def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float], began: float) -> None:

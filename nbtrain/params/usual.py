@@ -16,13 +16,15 @@ def names_of(value: Any) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-def again(block: type[BaseModel], name: str, default: Any = ..., *, only: tuple[str, ...] = ()) -> Any:
-    """The option `name` of `block`, as it is described there, with another default, or for some methods only."""
+def again(
+    block: type[BaseModel], name: str, default: Any = ..., *, only: tuple[str, ...] = (), refused: str = ""
+) -> Any:
+    """The option `name` of `block`, as it is described there: with another default, for some methods only, refused."""
     found: Any = copy(block.model_fields[name])
     if default is not ...:
         found.default = default
-    if only:
-        found.json_schema_extra = {**found.json_schema_extra, "only": only}
+    changes = {name: value for name, value in (("only", only), ("refused", refused)) if value}
+    found.json_schema_extra = {**found.json_schema_extra, **changes}
     found._attributes_set = {
         **found._attributes_set, "default": found.default, "json_schema_extra": found.json_schema_extra
     }  # fmt: skip

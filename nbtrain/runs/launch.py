@@ -274,11 +274,13 @@ def start(
     stdout: IO[bytes] | int,
     stderr: IO[bytes] | int,
     environment: Mapping[str, str] | None = None,
+    apart: bool = True,
 ) -> subprocess.Popen[bytes]:
     """A worker that waits for its task.
 
     Args:
         environment: variables that it gets beside those of this process.
+        apart: in a session of its own; else what ends this process's group ends it, too.
     """
     return subprocess.Popen(
         # -P: a logging.py in the user's folder must not stand in for Python's own
@@ -287,8 +289,10 @@ def start(
         stdout=stdout,
         stderr=stderr,
         env=process.environment() | dict(environment or {}),
-        start_new_session=True,
-        creationflags=0x200 if os.name == "nt" else 0,  # CREATE_NEW_PROCESS_GROUP: there are no sessions there
+        start_new_session=apart,
+        creationflags=0x200
+        if apart and os.name == "nt"
+        else 0,  # CREATE_NEW_PROCESS_GROUP: there are no sessions there
     )
 
 

@@ -127,6 +127,7 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
     """
     from transformers import set_seed
 
+    run.prepared()
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how a head begins
     parts = {"whole": head(job) if job.new_head else (), "without": job.without}
@@ -176,7 +177,8 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     )
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(**arguments),
+        # only a mean over labels is divided by those of all processes
+        args=TrainingArguments(**arguments, average_tokens_across_devices=job.by_tokens),
         data_collator=job.collate,
         train_dataset=job.train,
         eval_dataset=job.valid,
@@ -199,6 +201,7 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
         "device": device.kind,
         "dtype": "bf16" if precision.bf16 else "fp16" if precision.fp16 else "fp32",
         "threads": torch.get_num_threads(),
+        **_loop.together(params),
         "rows": len(job.train),
         "valid_rows": len(job.valid) if job.valid is not None else 0,
     }

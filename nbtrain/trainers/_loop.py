@@ -17,8 +17,9 @@ from typing import Any
 
 from nbtrain.errors import ParamError, TrainingError
 from nbtrain.models.load import Device, Precision
-from nbtrain.runs import checkpoints
+from nbtrain.runs import checkpoints, ranks
 from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers import _shares
 from nbtrain.trainers._guard import Guard
 from nbtrain.trainers._news import Clock, Complete, News, Told, callback
 
@@ -29,7 +30,8 @@ def planned_steps(params: Any, rows: int) -> int:
     """Optimiser steps of a run over so many rows."""
     if params.max_steps > 0:
         return int(params.max_steps)
-    return math.ceil(math.ceil(rows / params.batch_size) / params.gradient_accumulation) * int(params.epochs)
+    at_once = params.batch_size * ranks.count()
+    return math.ceil(math.ceil(rows / at_once) / params.gradient_accumulation) * int(params.epochs)
 
 
 def begins_at(params: Any, run: ActiveRun) -> Path | None:
@@ -61,7 +63,15 @@ def arguments(
     Args:
         rows: rows trained on.
         evaluate: whether there are held-out rows.
+
+    Raises:
+        ParamError: several processes are to train, and the device is not for several.
     """
+    if ranks.count() > 1 and device.kind == "mps":
+        raise ParamError(
+            "--num-processes: Apple's GPU is one, and processes cannot share it",
+            fix="--batch-size with --gradient-accumulation gives the same steps.",
+        )
     steps = planned_steps(params, rows)
     fused = params.optimizer == "adamw_torch" and device.kind in ("cpu", "cuda")
     return {
@@ -97,7 +107,15 @@ def arguments(
         # transformers adds its own notebook table inside a kernel: with ours the cell would show two
         "disable_tqdm": True,
         "remove_unused_columns": False,
+        "ddp_timeout": params.ddp_timeout,
     }
+
+
+def together(params: Any) -> dict[str, Any]:
+    """What is known at the start of the processes that train together, where there are several."""
+    count = ranks.count()
+    rows = params.batch_size * params.gradient_accumulation * count
+    return {"processes": count, "rows_a_step": rows} if count > 1 else {}
 
 
 def _checkpointing() -> str:
@@ -121,6 +139,7 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
 
     Raises:
         TrainingError: a loss that is not a number, or no memory left.
+        Released: of several processes this is not the first; it has trained its share.
     """
     from transformers import PrinterCallback
 
@@ -128,6 +147,9 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
         run.rehearsal.of_trainer(trainer, told)
     guard = Guard(trainer, params)
     run.resume_from = begins_at(params, run)
+    if ranks.count() > 1:
+        run.prepared()
+        _shares.spread(trainer)
     news = News(params, run, guard, told)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback(news))
@@ -145,6 +167,8 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
         values = _at_best(trainer, news, run)
     if guard.left_out:
         run.warn(f"Steps left out: {guard.left_out}; their loss or its gradient was not a number (--on-nan skip).")
+    if not ranks.is_first():
+        raise ranks.Released
     seconds = round(time.monotonic() - began, 3)
     return values | {"steps": trainer.state.global_step, "train_seconds": seconds}
 

@@ -137,6 +137,7 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
     """Train on tokens, save the model and see that it opens."""
     from transformers import set_seed
 
+    run.prepared()
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how an adapter begins
     model = load.causal_model(params, tell=run.warn)
@@ -218,6 +219,7 @@ def settled(
         "device": device.kind,
         "dtype": "bf16" if precision.bf16 else "fp16" if precision.fp16 else "fp32",
         "threads": torch.get_num_threads(),
+        **_loop.together(params),
         "rows": len(tokens.train),
         "valid_rows": len(tokens.valid) if held_out else 0,
     }

@@ -118,6 +118,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     exam = _measure.Exam(form, shown, params.eval_batch_size, _measure.kind(form, name))
     metric = exam.metric(params.metric)
     place = _encoder.place(params, _texts.TINY_TEXT, run, better=BETTER)
+    run.prepared()
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how a head begins
     model = _learning.opened(params, place)

@@ -1,0 +1,158 @@
+"""A Trainer in several processes, each with its share of a step's rows: the losses of one process that has them all.
+
+transformers would fill the last batch of an epoch up with rows of the first, weigh the processes' means alike however
+many rows each is of, and let each process measure a part of the held-out rows. Here every row is trained once an epoch,
+counts as much as any other, and each process measures all held-out rows, so that all decide alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from nbtrain.errors import ParamError
+from nbtrain.runs import ranks
+
+ROWS = "rows"  # of a batch of this process, beside its tensors
+
+
+def spread(trainer: Any) -> None:
+    """Let `trainer` train with the other processes.
+
+    Raises:
+        ParamError: what it trains on cannot be shared.
+    """
+    accelerator = trainer.accelerator
+
+    def whole(loader: Any, device_placement: bool | None = None, **_: Any) -> Any:
+        """As accelerate prepares a loader for one process."""
+        from accelerate.data_loader import prepare_data_loader
+
+        prepared = prepare_data_loader(
+            loader,
+            accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=accelerator.device_placement if device_placement is None else device_placement,
+            rng_types=[],
+            use_seedable_sampler=accelerator.use_seedable_sampler,
+            data_seed=accelerator.dataloader_config.data_seed,
+            non_blocking=accelerator.non_blocking,
+        )
+        accelerator._dataloaders.append(prepared)
+        return prepared
+
+    def shared(loader: Any, *given: Any, **named: Any) -> Any:
+        return whole(_shared(loader), *given, **named)
+
+    def to_train() -> Any:
+        accelerator.prepare_data_loader = shared
+        try:
+            return get_train_dataloader()
+        finally:
+            accelerator.prepare_data_loader = whole
+
+    get_train_dataloader = trainer.get_train_dataloader
+    trainer.get_train_dataloader, accelerator.prepare_data_loader = to_train, whole
+    _weigh(trainer)
+
+
+class Share:
+    """The rows of this process, of batches that are as large as all processes together take them.
+
+    Args:
+        batch_sampler: gives those batches, the same in each process; by this name accelerate finds it.
+    """
+
+    def __init__(self, batch_sampler: Any) -> None:
+        self.batch_sampler = batch_sampler
+
+    @property
+    def sampler(self) -> Any:
+        """What gives the rows, one by one; accelerate puts one of its own there."""
+        return self.batch_sampler.sampler
+
+    @sampler.setter
+    def sampler(self, sampler: Any) -> None:
+        self.batch_sampler.sampler = sampler
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of all processes."""
+        return int(self.batch_sampler.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return map(part, self.batch_sampler)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+
+def part(batch: list[int]) -> list[int]:
+    """This process's part of a batch: as many rows as any other's, or one more.
+
+    Fewer rows than processes go to each of them: the mean of equal means is that of the rows, and a process without
+    any would let the others wait.
+    """
+    count, number = ranks.count(), ranks.number()
+    if len(batch) < count:
+        return batch
+    return batch[len(batch) * number // count : len(batch) * (number + 1) // count]
+
+
+def _shared(loader: Any) -> Any:
+    from torch.utils.data import BatchSampler, DataLoader
+
+    asked = loader.batch_sampler
+    if type(asked) is not BatchSampler:
+        raise ParamError(
+            f"--num-processes: batches as {type(asked).__name__} makes them cannot be shared",
+            fix="--batch-size with --gradient-accumulation gives steps of as many rows.",
+        )
+    batches = BatchSampler(asked.sampler, asked.batch_size * ranks.count(), asked.drop_last)
+    collate = loader.collate_fn
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=Share(batches),
+        collate_fn=lambda examples: {**collate(examples), ROWS: len(examples)},
+        pin_memory=loader.pin_memory,
+    )
+
+
+def _weigh(trainer: Any) -> None:
+    """Let each row count alike, where the loss is a mean over the rows of a batch.
+
+    One over the tokens of a step is divided by those of all processes already.
+    """
+    step, compute, weight = trainer.training_step, trainer.compute_loss, [1.0]
+    by_tokens = trainer.args.average_tokens_across_devices and bool(
+        trainer.model_accepts_loss_kwargs or trainer.compute_loss_func
+    )
+
+    def weighed(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
+        rows = inputs.pop(ROWS)
+        if not by_tokens:
+            of_all = ranks.each(rows)
+            weight[0] = rows * len(of_all) / sum(of_all)
+        return step(model, inputs, *rest, **named)
+
+    def loss(model: Any, inputs: Mapping[str, Any], *rest: Any, **named: Any) -> Any:
+        found = compute(model, inputs, *rest, **named)
+        if not model.training or by_tokens:
+            return found
+        return (found[0] * weight[0], *found[1:]) if isinstance(found, tuple) else found * weight[0]
+
+    trainer.training_step, trainer.compute_loss = weighed, loss
+
+
+Step = Callable[..., Any]
+
+
+def synced_once(trainer: Any, step: Step, model: Any, parts: list[Any], *rest: Any) -> Any:
+    """The sum of `step` over the parts of a batch; the processes add up their gradients at the last of them only."""
+    *first, last = parts
+    found = 0.0
+    for each in first:
+        with trainer.accelerator.no_sync(model):
+            found = found + step(model, each, *rest)
+    return found + step(model, last, *rest)
