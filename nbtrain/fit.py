@@ -14,9 +14,9 @@ from typing import Any
 
 from nbtrain import causes, events, hub, measuring, redact, trainers
 from nbtrain.data import columns
-from nbtrain.errors import NbtrainError
+from nbtrain.errors import NbtrainError, ParamError, from_record
 from nbtrain.params import Params
-from nbtrain.runs import checkpoints, folder, process, ranks, status, together
+from nbtrain.runs import checkpoints, ending, folder, process, ranks, status, together
 from nbtrain.runs.active import ActiveRun, SilentRun
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
@@ -118,7 +118,7 @@ def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: T
         params = asked(run)
         if secrets:
             params = params.but(source="user", **secrets)
-        ranks.join(params.ddp_timeout)
+        params = _together(params)
         values = _train(params, active, resume, train or trainers.load(params.room).train)
     except ranks.Released:
         pass
@@ -139,6 +139,26 @@ def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: T
     return "finished"
 
 
+def _together(params: Any) -> Any:
+    """Meet the other processes; the parameters, for as many as there are, whoever started them.
+
+    Raises:
+        ParamError: what is asked is not for several.
+    """
+    if ranks.count() == 1:
+        if params.distributed_backend and params.num_processes == 1:
+            raise ParamError(
+                f"--distributed-backend {params.distributed_backend} is for several processes, and one trains",
+                fix="say how many: --num-processes 2, or leave it out.",
+            )
+        return params
+    ranks.join(params.ddp_timeout)
+    if params.use_sweep or hasattr(trainers.load(params.room), "STARTS_PROCESSES"):
+        what = "a sweep" if params.use_sweep else f"a run of {params.room}"
+        raise ParamError(f"{what} starts its processes itself", fix="start it once, without torchrun.")
+    return params if params.num_processes == ranks.count() else params.but(num_processes=ranks.count())
+
+
 def _fail(active: ActiveRun, error: BaseException) -> None:
     """Tell why this process failed: as the run's end, or to whoever tells that of several processes.
 
@@ -152,7 +172,11 @@ def _fail(active: ActiveRun, error: BaseException) -> None:
     if ranks.supervised():
         return
     if not ranks.is_first():
+        ranks.leave()
+        ending.awaited(run)  # torchrun would end the first before it can tell
         raise told
+    if (said := ranks.reported_by_another(run)) is not None:
+        told, trace = from_record(said["error"]), said["trace"]
     with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
         atomic_write(run.error, trace)
     active.emit(events.Failed(step=_step(run), error=told.record()))

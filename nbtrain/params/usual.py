@@ -5,10 +5,11 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from nbtrain.params.blocks import Evaluation, Optim
 from nbtrain.params.options import option
+from nbtrain.params.processes import Processes
 
 
 def names_of(value: Any) -> Any:
@@ -29,6 +30,14 @@ def again(
         **found._attributes_set, "default": found.default, "json_schema_extra": found.json_schema_extra
     }  # fmt: skip
     return found
+
+
+def alone(why: str) -> type[BaseModel]:
+    """Stands before the blocks of a room that one process trains: what is for several is refused, for this reason."""
+    known: dict[str, Any] = {
+        name: (item.annotation, again(Processes, name, refused=why)) for name, item in Processes.model_fields.items()
+    }
+    return create_model("Alone", **known)
 
 
 class Headed(BaseModel):

@@ -119,6 +119,8 @@ def same_folder(run: RunFolder | None) -> RunFolder:
     Raises:
         RunError: it is on a disk that this machine does not see.
     """
+    if run is not None and count() == 1:
+        return run
     found = RunFolder(Path(agreed(None if run is None else str(run.path)) or ""))
     if not found.params.is_file():
         raise RunError(
@@ -143,6 +145,13 @@ def reported(run: RunFolder, number: int) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found
+
+
+def reported_by_another(run: RunFolder) -> dict[str, Any] | None:
+    """What another process has left word of, and this one before it: it is why this one fell."""
+    found = [said for each in range(count()) if (said := reported(run, each)) is not None]
+    first = min(found, key=lambda said: float(said["time"]), default=None)
+    return first if first is not None and first != reported(run, number()) else None
 
 
 def forget(run: RunFolder) -> None:

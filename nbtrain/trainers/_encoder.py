@@ -17,6 +17,7 @@ from nbtrain.errors import ModelError
 from nbtrain.models import load
 from nbtrain.models.adapters import QUANTISED
 from nbtrain.models.headed import reopened
+from nbtrain.runs import ranks
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
 from nbtrain.trainers._watched import LOOKED_AT as LOOKED_AT  # rooms that show rows ask how many there are at least
@@ -209,7 +210,10 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
 
 def _fuller(log: Callable[..., None], more: Callable[[], Mapping[str, float]]) -> Callable[..., None]:
     def fuller(logs: dict[str, float], *rest: Any) -> None:
-        log({**logs, **more()} if "loss" in logs else logs, *rest)
+        if "loss" in logs:
+            found = ranks.each(dict(more()))
+            logs = logs | {name: sum(each[name] for each in found) / len(found) for name in found[0]}
+        log(logs, *rest)
 
     return fuller
 

@@ -13,6 +13,7 @@ from typing import Any
 from nbtrain.errors import ParamError
 from nbtrain.runs import ranks
 
+IGNORED = -100  # a label that no loss counts
 ROWS = "rows"  # of a batch of this process, beside its tensors
 
 
@@ -120,7 +121,7 @@ def _shared(loader: Any) -> Any:
 
 
 def _weigh(trainer: Any) -> None:
-    """Let each row count alike, where the loss is a mean over the rows of a batch.
+    """Let each row count alike, or each label, where the loss is the mean of those of a batch.
 
     One over the tokens of a step is divided by those of all processes already.
     """
@@ -132,8 +133,9 @@ def _weigh(trainer: Any) -> None:
     def weighed(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
         rows = inputs.pop(ROWS)
         if not by_tokens:
-            of_all = ranks.each(rows)
-            weight[0] = rows * len(of_all) / sum(of_all)
+            here = _items(inputs.get("labels"), rows)
+            everywhere = ranks.each(here)
+            weight[0] = here * len(everywhere) / max(sum(everywhere), 1)
         return step(model, inputs, *rest, **named)
 
     def loss(model: Any, inputs: Mapping[str, Any], *rest: Any, **named: Any) -> Any:
@@ -143,6 +145,12 @@ def _weigh(trainer: Any) -> None:
         return (found[0] * weight[0], *found[1:]) if isinstance(found, tuple) else found * weight[0]
 
     trainer.training_step, trainer.compute_loss = weighed, loss
+
+
+def _items(labels: Any, rows: int) -> int:
+    """What the loss of a batch is a mean of: a label of each token, where rows have such, else one of each row."""
+    of_tokens = getattr(labels, "ndim", 0) == 2 and not labels.is_floating_point()
+    return int((labels != IGNORED).sum()) if of_tokens else rows
 
 
 Step = Callable[..., Any]

@@ -26,7 +26,7 @@ from nbtrain.models.pretrained import TINY
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
-from nbtrain.params.usual import Headed
+from nbtrain.params.usual import Headed, alone
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _drawn, _encoder, _examples, _pictures
 
@@ -35,11 +35,12 @@ BETTER = "PekingU/rtdetr_r18vd"
 USUAL = ("objects", "annotations", "boxes", "labels")
 HARMLESS = ("crop", "colour")
 STRIDE = 32  # pixels; detectors halve a picture five times, and some cannot halve an odd side
+Alone = alone("transformers divides the loss of several by their number twice. More --gradient-accumulation works")
 SHEET = 6  # pictures of the figure
 
 
 class ObjectDetectionParams(
-    _pictures.Pictures, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+    _pictures.Pictures, Alone, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
 ):
     """Parameters of `object-detection`."""
 

@@ -18,8 +18,7 @@ from nbtrain.evaluate.examples import Examples
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Data
-from nbtrain.params.processes import Processes
-from nbtrain.params.usual import again
+from nbtrain.params.usual import alone
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _examples
 from nbtrain.trainers.tabular import judging, saving, snippet, training
@@ -35,7 +34,7 @@ Metric = Literal[
     "rmse", "mae", "median_error", "r2",
 ]  # fmt: skip
 
-_ONE_PROCESS = "the libraries for tables share the cores in one process already; for more at once: --sweep-workers"
+_WHY_ALONE = "the libraries for tables share the cores in one process already; for more at once: --sweep-workers"
 CANNOT_REHEARSE = "its models are fitted whole, not step by step, and --time-limit says how long that may take"
 
 
@@ -43,7 +42,7 @@ def _names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-class TabularParams(Basic, Data, Base):
+class TabularParams(alone(_WHY_ALONE), Basic, Data, Base):
     """Parameters of `tabular`."""
 
     model: Model = option(
@@ -107,9 +106,6 @@ class TabularParams(Basic, Data, Base):
         "scale numbers; none: as the family needs it (standard for linear models, nets and neighbours)",
         group="Data",
     )
-    num_processes: int = again(Processes, "num_processes", refused=_ONE_PROCESS)
-    distributed_backend: str | None = again(Processes, "distributed_backend", refused=_ONE_PROCESS)
-    ddp_timeout: int = again(Processes, "ddp_timeout", refused=_ONE_PROCESS)
     token: str | None = option(
         None,
         "hub token; read from the environment or the hub login by default, never written",
