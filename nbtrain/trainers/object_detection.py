@@ -268,9 +268,8 @@ def _look(model: Any, processor: Any, picture: Any) -> Any:
     """What is found on one picture; see `found_in`."""
     import torch
 
-    inputs = processor(images=[picture], return_tensors="pt").to(model.device)
     with torch.no_grad():
-        outputs = model(**inputs)
+        outputs = model(**(inputs := processor(images=[picture], return_tensors="pt").to(model.device)))
     return found_in(processor, outputs, [(picture.height, picture.width)], inputs.get("pixel_mask"))[0]
 
 
