@@ -14,7 +14,7 @@ from typing import Any
 
 from nbtrain import causes, events, hub, measuring, redact, trainers
 from nbtrain.data import columns
-from nbtrain.errors import NbtrainError, ParamError, from_record
+from nbtrain.errors import NbtrainError, from_record
 from nbtrain.params import Params
 from nbtrain.runs import checkpoints, ending, folder, process, ranks, status, together
 from nbtrain.runs.active import ActiveRun, SilentRun
@@ -107,8 +107,13 @@ def _of_several(run: RunFolder) -> Params | None:
         params = asked(run)
     except NbtrainError:  # the run itself tells it
         return None
-    alone = params.num_processes == 1 or ranks.count() > 1 or params.use_sweep
-    return None if alone or getattr(trainers.load(params.room), "STARTS_PROCESSES", False) else params
+    alone = params.num_processes == 1 or ranks.count() > 1 or _starts_its_own(params)
+    return None if alone else params
+
+
+def _starts_its_own(params: Params) -> bool:
+    """Whether what trains in this process starts others: a sweep its trials, a script of the user's what it likes."""
+    return params.use_sweep or hasattr(trainers.load(params.room), "STARTS_PROCESSES")
 
 
 def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: Train | None) -> str:
@@ -118,7 +123,7 @@ def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: T
         params = asked(run)
         if secrets:
             params = params.but(source="user", **secrets)
-        params = _together(params)
+        params = together.met(params, active, starts_its_own=_starts_its_own(params))
         values = _train(params, active, resume, train or trainers.load(params.room).train)
     except ranks.Released:
         pass
@@ -137,26 +142,6 @@ def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: T
             seconds = round(time.time() - began, 3)
             active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
     return "finished"
-
-
-def _together(params: Any) -> Any:
-    """Meet the other processes; the parameters, for as many as there are, whoever started them.
-
-    Raises:
-        ParamError: what is asked is not for several.
-    """
-    if ranks.count() == 1:
-        if params.distributed_backend and params.num_processes == 1:
-            raise ParamError(
-                f"--distributed-backend {params.distributed_backend} is for several processes, and one trains",
-                fix="say how many: --num-processes 2, or leave it out.",
-            )
-        return params
-    ranks.join(params.ddp_timeout)
-    if params.use_sweep or hasattr(trainers.load(params.room), "STARTS_PROCESSES"):
-        what = "a sweep" if params.use_sweep else f"a run of {params.room}"
-        raise ParamError(f"{what} starts its processes itself", fix="start it once, without torchrun.")
-    return params if params.num_processes == ranks.count() else params.but(num_processes=ranks.count())
 
 
 def _fail(active: ActiveRun, error: BaseException) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 
 from nbtrain.errors import NbtrainError, ParamError, WorkerDied, from_record
 from nbtrain.events import Event
-from nbtrain.runs import ending, launch, process, ranks, status
+from nbtrain.runs import backends, ending, launch, process, ranks, status
+from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder, read_params
 from nbtrain.runs.journal import Tail
@@ -69,14 +70,42 @@ def possible(params: Any) -> None:
     """See that so many processes can train on this machine.
 
     Raises:
-        ParamError: they cannot.
+        ParamError, MissingExtra: they cannot.
     """
+    backends.possible(params.distributed_backend)
     count, gpus = params.num_processes, process.gpus()
     if gpus and count > len(gpus):
         raise ParamError(
             f"--num-processes {count} needs {count} GPUs, and {len(gpus)} can be seen here",
             fix=f"--num-processes {len(gpus)}; more --gradient-accumulation gives the same steps.",
         )
+
+
+def met(params: Any, run: ActiveRun, *, starts_its_own: bool) -> Any:
+    """Meet the other processes, if there are any; the parameters, for as many as there are, whoever started them.
+
+    Args:
+        starts_its_own: whether what is to be trained starts processes itself.
+
+    Raises:
+        ParamError: what is asked is not for several, or for several only.
+    """
+    count, asked = ranks.count(), params.distributed_backend
+    if count == 1:
+        if asked and params.num_processes == 1:
+            raise ParamError(
+                f"--distributed-backend {asked} is for several processes, and one trains",
+                fix="say how many, --num-processes 2, or leave it out.",
+            )
+        return params
+    ranks.join(params.ddp_timeout)
+    if starts_its_own:
+        raise ParamError(f"what {run.folder.name} trains starts its processes itself", fix="start it without torchrun.")
+    backends.set_up(asked, run.folder, write=ranks.is_first())
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", count))
+    if not process.gpus() and here > process.cores():
+        run.warn(f"{here} processes share {process.cores()} cores: as many processes as cores are as fast.")
+    return params if params.num_processes == count else params.but(num_processes=count)
 
 
 class Team:
