@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from nbtrain.errors import ParamError
 from nbtrain.runs import ranks
 
 IGNORED = -100  # a label that no loss counts
@@ -18,11 +17,7 @@ ROWS = "rows"  # of a batch of this process, beside its tensors
 
 
 def spread(trainer: Any) -> None:
-    """Let `trainer` train with the other processes.
-
-    Raises:
-        ParamError: what it trains on cannot be shared.
-    """
+    """Let `trainer` train with the other processes."""
     accelerator = trainer.accelerator
 
     def whole(loader: Any, device_placement: bool | None = None, **_: Any) -> Any:
@@ -102,19 +97,14 @@ def part(batch: list[int]) -> list[int]:
 
 
 def _shared(loader: Any) -> Any:
-    from torch.utils.data import BatchSampler, DataLoader
+    """The loader, its batches as large as all processes together take them, with this one's share of each."""
+    from torch.utils.data import DataLoader
 
-    asked = loader.batch_sampler
-    if type(asked) is not BatchSampler:
-        raise ParamError(
-            f"--num-processes: batches as {type(asked).__name__} makes them cannot be shared",
-            fix="--batch-size with --gradient-accumulation gives steps of as many rows.",
-        )
-    batches = BatchSampler(asked.sampler, asked.batch_size * ranks.count(), asked.drop_last)
+    loader.batch_sampler.batch_size *= ranks.count()
     collate = loader.collate_fn
     return DataLoader(
         loader.dataset,
-        batch_sampler=Share(batches),
+        batch_sampler=Share(loader.batch_sampler),
         collate_fn=lambda examples: {**collate(examples), ROWS: len(examples)},
         pin_memory=loader.pin_memory,
     )

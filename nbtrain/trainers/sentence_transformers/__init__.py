@@ -24,7 +24,7 @@ from nbtrain.models.adapters import with_adapter
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
-from nbtrain.params.usual import Headed, again
+from nbtrain.params.usual import Headed, again, alone
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _loop, _texts
 from nbtrain.trainers._samples import undisturbed
@@ -37,8 +37,14 @@ _COUNTED = 1_000  # rows whose tokens are counted at once
 __all__ = ["Params", "SentenceTransformersParams", "check", "evaluate", "opened", "predict", "train", "usage"]
 
 
+Alone = alone(
+    "its losses compare the rows of a batch, or have a head that each process would train for itself. A larger "
+    "--batch-size with --loss cached_multiple_negatives works"
+)
+
+
 class SentenceTransformersParams(
-    Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+    Alone, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
 ):
     """Parameters of `sentence-transformers`."""
 
@@ -118,7 +124,6 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     exam = _measure.Exam(form, shown, params.eval_batch_size, _measure.kind(form, name))
     metric = exam.metric(params.metric)
     place = _encoder.place(params, _texts.TINY_TEXT, run, better=BETTER)
-    run.prepared()
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how a head begins
     model = _learning.opened(params, place)

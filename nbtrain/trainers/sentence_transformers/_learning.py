@@ -157,7 +157,6 @@ def trainer_of(params: Any, run: ActiveRun, model: Any, loss: Any, rows: Mapping
         "device": device.kind,
         "dtype": "bf16" if precision.bf16 else "fp16" if precision.fp16 else "fp32",
         "threads": torch.get_num_threads(),
-        **_loop.together(params),
         "rows": len(rows["train"]),
         "valid_rows": len(held) if held is not None else 0,
     }
