@@ -1,14 +1,22 @@
 """Several processes train as one does with all their rows; they are stopped, resumed and ended together."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from nbtrain import fit, trainers
-from nbtrain.run import Run
+from nbtrain import export, fit, trainers
+from nbtrain.errors import WorkerDied
+from nbtrain.run import Run, start
+from nbtrain.runs.journal import story
 
 HERE = Path(__file__).parent
 SHORT = {"logging_steps": 1, "max_samples": 15, "valid_fraction": 0.2, "seed": 7}
@@ -68,3 +76,138 @@ def test_two_processes_have_the_losses_of_one_with_twice_the_batch(pairs, room):
         for name in values.keys() & {"loss", "grad_norm", "learning_rate", "eval_loss"}:
             assert together[step][name] == pytest.approx(values[name], rel=1e-5, abs=1e-7), (step, name)
     assert two.record.facts()["processes"] == 2
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """Start a run of two processes, and wait until it trains; what is left of it is ended."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    runs = []
+
+    def go(**changes):
+        room, given = ROOMS["sft"]
+        params = trainers.load(room).Params(**{**given, "batch_size": 2, "num_processes": 2, **changes})
+        runs.append(start(params, root=tmp_path))
+        await_training(runs[-1])
+        return runs[-1]
+
+    yield go
+    for run in runs:
+        run.worker.kill()
+
+
+def await_training(run):
+    until = time.monotonic() + 120
+    while run.worker.poll() is None and time.monotonic() < until and run.status != "running":
+        time.sleep(0.02)
+    assert run.status == "running", run.error
+
+
+def ranks_of(run):
+    return sorted(psutil.Process(run.worker.pid).children(), key=lambda each: each.environ()["RANK"])
+
+
+def weights(run):
+    return load_file(run.folder.model / "model.safetensors")
+
+
+def test_a_run_that_was_stopped_leaves_a_model_and_resumes_to_the_same_weights(pairs, started):
+    whole, run = pairs["sft"][1], started()
+    run.set(lr=5e-3)
+    run.stop()  # before the first step, so at its end
+    assert run.worker.wait(60) == 3
+    assert (run.status, run.record.step, run.record.by_hand) == ("stopped", 1, [])
+    assert len(weights(run)) == len(weights(whole))
+    run.set(lr=1e-3)
+    run.resume()
+    assert run.worker.wait(120) == 0
+    assert run.record.rows().keys() == whole.record.rows().keys()
+    assert all(torch.equal(weight, weights(run)[name]) for name, weight in weights(whole).items())
+
+
+def test_a_process_that_is_killed_ends_the_run_which_says_so(started):
+    run = started(epochs=500)
+    first, second = ranks_of(run)
+    second.kill()
+    assert run.worker.wait(30) == 1
+    assert isinstance(run.error, WorkerDied)
+    assert run.error.what == f"process 1 of 2 (from 0) that trained {run.name} died"
+    assert run.error.why.startswith("killed by SIGKILL")
+    assert not first.is_running()
+
+
+def test_what_a_process_raises_is_told_once_and_as_it_was(started, tmp_path):
+    (tmp_path / "measures.py").write_text(
+        "import os\ndef broken(predictions, labels):\n    if os.environ['RANK'] == '1':\n"
+        "        raise ZeroDivisionError('only the second')\n    return {'fine': 1.0}\n"
+    )
+    run = started(custom_metrics=f"{tmp_path / 'measures.py'}:broken")
+    assert run.worker.wait(60) == 1
+    assert run.error.what == "ZeroDivisionError: only the second"
+    assert "process 1 of 2" in run.error.where
+    assert [event.kind for event in story(run.folder.events)].count("failed") == 1
+    assert "broken" in run.folder.error.read_text()
+
+
+def test_whoever_ends_the_worker_ends_its_processes(started):
+    run = started(epochs=500)
+    each = ranks_of(run)
+    os.kill(run.worker.pid, signal.SIGKILL)
+    assert run.worker.wait(30) == -signal.SIGKILL
+    psutil.wait_procs(each, timeout=30)
+    assert not any(one.is_running() for one in each)
+    assert run.status == "failed"
+
+
+HOSTS = (("nbtrain-a", "10.77.0.1"), ("nbtrain-b", "10.77.0.2"))
+
+
+def ip(*arguments):
+    return subprocess.run(["ip", *arguments], capture_output=True, text=True)
+
+
+@pytest.fixture
+def hosts():
+    """Two hosts, as namespaces that a cable joins: by each, what starts a command there."""
+    if sys.platform != "linux" or os.geteuid() or not shutil.which("ip"):
+        pytest.skip("only the root of a Linux can make hosts")
+    names = [name for name, _ in HOSTS]
+    made = [ip("netns", "add", name) for name in names]
+    cable = ["link", "add", "eth0", "netns", names[0], "type", "veth", "peer", "name", "eth0", "netns", names[1]]
+    made.append(ip(*cable))
+    for name, address in HOSTS:
+        made.append(ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0"))
+        made += [ip("-n", name, "link", "set", device, "up") for device in ("lo", "eth0")]
+    try:
+        if any(each.returncode for each in made):
+            pytest.skip(f"no hosts can be made: {next(each.stderr for each in made if each.returncode)}")
+        yield [["ip", "netns", "exec", name] for name in names]
+    finally:
+        for name in names:
+            ip("netns", "delete", name)
+
+
+def test_two_hosts_train_by_the_exported_script_as_one_process_does(pairs, hosts, tmp_path):
+    room, given = ROOMS["sft"]
+    params = trainers.load(room).Params(**given, batch_size=2, project_name="shared")
+    (tmp_path / "train.py").write_text(export.script(params))
+    where = ["--master-addr", HOSTS[0][1], "--master-port", "29400"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *where]
+    each = [
+        subprocess.Popen(
+            [*there, *command, "--node-rank", str(rank), "train.py"],
+            cwd=tmp_path,
+            env=environment(GLOO_SOCKET_IFNAME="eth0"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank, there in enumerate(hosts)
+    ]
+    said = [one.communicate(timeout=200)[0] for one in each]
+    assert [one.returncode for one in each] == [0, 0], said
+    alone, run = pairs["sft"][0], Run(tmp_path / "shared")
+    assert run.status == "finished" and sorted(path.name for path in tmp_path.iterdir()) == ["shared", "train.py"]
+    assert run.record.rows().keys() == alone.record.rows().keys()
+    for step, values in alone.record.rows().items():
+        assert run.record.rows()[step].get("loss") == pytest.approx(values.get("loss"), rel=1e-5), step
