@@ -19,7 +19,7 @@ from nbtrain.run import Run, start
 from nbtrain.runs.journal import story
 
 HERE = Path(__file__).parent
-SHORT = {"logging_steps": 1, "max_samples": 15, "valid_fraction": 0.2, "seed": 7}
+SHORT = {"logging_steps": 1, "max_samples": 19, "valid_fraction": 0.2, "seed": 7}
 LLM = {**SHORT, "lr": 1e-3, "sample_max_new_tokens": 2}
 ROOMS = {
     "sft": ("llm", {**LLM, "trainer": "sft", "epochs": 2}),
@@ -27,7 +27,6 @@ ROOMS = {
     "sft, padded": ("llm", {**LLM, "trainer": "sft", "backend": "hf"}),
     "default": ("llm", {**LLM, "block_size": 32}),
     "dpo": ("llm", {**LLM, "trainer": "dpo"}),
-    "orpo": ("llm", {**LLM, "trainer": "orpo"}),
     "reward": ("llm", {**LLM, "trainer": "reward"}),
     "text-classification": ("text-classification", {**SHORT, "epochs": 1}),
     "token-classification": ("token-classification", {**SHORT, "epochs": 1}),

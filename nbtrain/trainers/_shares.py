@@ -115,26 +115,43 @@ def _weigh(trainer: Any) -> None:
 
     One over the tokens of a step is divided by those of all processes already.
     """
-    step, compute, weight = trainer.training_step, trainer.compute_loss, [1.0]
-    by_tokens = trainer.args.average_tokens_across_devices and bool(
+    step, compute, gather = trainer.training_step, trainer.compute_loss, trainer.accelerator.gather
+    weight, uneven = 1.0, False
+    knows_tokens = trainer.args.average_tokens_across_devices and bool(
         trainer.model_accepts_loss_kwargs or trainer.compute_loss_func
     )
 
-    def weighed(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
-        rows = inputs.pop(ROWS)
-        if not by_tokens:
-            here = _items(inputs.get("labels"), rows)
-            everywhere = ranks.each(here)
-            weight[0] = here * len(everywhere) / max(sum(everywhere), 1)
-        return step(model, inputs, *rest, **named)
+    def weighed(model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        nonlocal weight, uneven
+        rows, weight = inputs.pop(ROWS), 1.0
+        if knows_tokens and num_items_in_batch is not None:
+            return step(model, inputs, num_items_in_batch)
+        here = _items(inputs.get("labels"), rows)
+        all_rows, everywhere = zip(*ranks.each((rows, here)), strict=True)
+        weight, uneven = here * len(everywhere) / max(sum(everywhere), 1), len(set(all_rows)) > 1
+        try:
+            return step(model, inputs, num_items_in_batch)
+        finally:
+            uneven = False
 
     def loss(model: Any, inputs: Mapping[str, Any], *rest: Any, **named: Any) -> Any:
         found = compute(model, inputs, *rest, **named)
-        if not model.training or by_tokens:
+        if not model.training:
             return found
-        return (found[0] * weight[0], *found[1:]) if isinstance(found, tuple) else found * weight[0]
+        return (found[0] * weight, *found[1:]) if isinstance(found, tuple) else found * weight
+
+    def gathered(values: Any, *rest: Any, **named: Any) -> Any:
+        return _joined(values) if uneven else gather(values, *rest, **named)
 
     trainer.training_step, trainer.compute_loss = weighed, loss
+    trainer.accelerator.gather = gathered
+
+
+def _joined(values: Any) -> Any:
+    """The values of each process, which are not as many in each: accelerate joins as many of each only."""
+    from torch import cat
+
+    return cat([each.reshape(-1, *each.shape[1:]) for each in ranks.each(values.detach().cpu())]).to(values.device)
 
 
 def _items(labels: Any, rows: int) -> int:

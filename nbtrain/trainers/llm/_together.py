@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import BaseModel, model_validator
 
 _ALONE = {
+    "orpo": "half of its loss is a mean over the tokens of one process. --trainer dpo does",
     "ppo": "its answers are written and learnt from in a loop of our own, which is one process",
     "grpo": "the answers to a prompt are compared with each other, and are not shared out here",
 }
