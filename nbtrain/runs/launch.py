@@ -274,17 +274,15 @@ def start(
     stdout: IO[bytes] | int,
     stderr: IO[bytes] | int,
     environment: Mapping[str, str] | None = None,
-    apart: bool = True,
 ) -> subprocess.Popen[bytes]:
     """A worker that waits for its task.
 
     Args:
         environment: variables that it gets beside those of this process.
-        apart: in a session of its own; else what ends this process's group ends it, too.
     """
+    apart = "--rank" not in arguments  # a rank ends with whoever looks after it
     return subprocess.Popen(
-        # -P: a logging.py in the user's folder must not stand in for Python's own
-        [sys.executable, "-P", "-m", "nbtrain.worker", *arguments],
+        [sys.executable, "-P", "-m", "nbtrain.worker", *arguments],  # -P: the user's logging.py is not Python's
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -120,17 +121,18 @@ class Team:
         self.run, self.count = run, count
         self._task = {"folder": str(run.path), "secrets": secrets, "resume": resume, "cwd": os.getcwd()}
         self._ranks: list[subprocess.Popen[bytes]] = []
-        self._place = tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True)
+        self._place = Path()  # where they meet
 
     def __enter__(self) -> Team:
         ranks.forget(self.run)
+        self._place = Path(tempfile.mkdtemp(prefix="nbtrain-"))
         task = self._task | {"few_bits": process.in_few_bits(read_params(self.run)["params"])}
         line = json.dumps(task).encode() + b"\n"
         self.run.log.parent.mkdir(exist_ok=True)
         with open(self.run.log, "ab") as log:
             for number in range(self.count):
                 child = launch.start(
-                    ["--rank"], stdout=log, stderr=log, environment=self._environment(number), apart=False
+                    ["--rank"], stdout=log, stderr=log, environment=environment(number, self.count, self._place)
                 )
                 self._ranks.append(child)
                 assert child.stdin is not None
@@ -145,7 +147,7 @@ class Team:
             child.wait()
             assert child.stdin is not None
             child.stdin.close()
-        self._place.cleanup()
+        shutil.rmtree(self._place, ignore_errors=True)
 
     def follow(self, meanwhile: Callable[[], object]) -> NbtrainError | None:
         """Wait for the end; why it is none that the run could tell itself, None where it could.
@@ -167,23 +169,6 @@ class Team:
             time.sleep(_LOOK_SECONDS)
         return None
 
-    def _environment(self, number: int) -> dict[str, str]:
-        """What torchrun tells a process; the others are found over a file, since a port may be taken meanwhile."""
-        told = os.environ.get("OMP_NUM_THREADS", "")
-        threads = min(process.cores(), int(told) if told.isdecimal() else process.cores()) // self.count
-        found = {
-            "RANK": str(number),
-            "LOCAL_RANK": str(number),
-            "WORLD_SIZE": str(self.count),
-            "LOCAL_WORLD_SIZE": str(self.count),
-            "OMP_NUM_THREADS": str(max(threads, 1)),
-            ranks.MEETING: str(Path(self._place.name) / "meeting"),
-        }
-        if sys.platform == "linux":
-            # else gloo looks for the address of this machine's name, which a machine without a network has not
-            found["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
-        return found
-
     def _fault(self, codes: list[int | None]) -> NbtrainError:
         """What ended the run: of several that fell at once, the one that could not say why took the others along."""
         fallen = [number for number, code in enumerate(codes) if code not in _FINE] or [0]
@@ -197,6 +182,24 @@ class Team:
         error = from_record(said["error"])
         error.where = f"{error.where}, {who}" if error.where else who
         return error
+
+
+def environment(number: int, count: int, place: Path) -> dict[str, str]:
+    """What torchrun tells a process; the others are found over a file in `place`: a port may be taken meanwhile."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    threads = min(process.cores(), int(told) if told.isdecimal() else process.cores()) // count
+    found = {
+        "RANK": str(number),
+        "LOCAL_RANK": str(number),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "OMP_NUM_THREADS": str(max(threads, 1)),
+        ranks.MEETING: str(place / "meeting"),
+    }
+    if sys.platform == "linux":
+        # else gloo looks for the address of this machine's name, which a machine without a network has not
+        found["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
+    return found
 
 
 class _Audience:

@@ -17,11 +17,10 @@ from nbtrain.errors import ModelError
 from nbtrain.models import load
 from nbtrain.models.adapters import QUANTISED
 from nbtrain.models.headed import reopened
-from nbtrain.runs import ranks
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
 from nbtrain.trainers._watched import LOOKED_AT as LOOKED_AT  # rooms that show rows ask how many there are at least
-from nbtrain.trainers._watched import Watched
+from nbtrain.trainers._watched import Watched, fuller
 
 COMPARED = 4  # rows that the saved model is asked, too
 SAME = 1e-2  # of the largest output: what merging an adapter and rounding may change
@@ -189,7 +188,7 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     # a Trainer takes the loss of a model that may be told of accumulation as divided already; most with a head take no
     # notice, and accumulated batches would count in full
     trainer.loss_is_scaled_for_ga, trainer.model_accepts_loss_kwargs = job.by_tokens, False
-    trainer.log = _fuller(trainer.log, job.logged)
+    trainer.log = fuller(trainer.log, job.logged)
     if not params.peft:
         # by default with the names that older versions gave, which a Trainer does not find again in the model: what
         # goes on from a checkpoint, or takes the best one, would keep other weights in their places
@@ -206,16 +205,6 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
         "rows": len(job.train),
         "valid_rows": len(job.valid) if job.valid is not None else 0,
     }
-
-
-def _fuller(log: Callable[..., None], more: Callable[[], Mapping[str, float]]) -> Callable[..., None]:
-    def fuller(logs: dict[str, float], *rest: Any) -> None:
-        if "loss" in logs:
-            found = ranks.each(dict(more()))
-            logs = logs | {name: sum(each[name] for each in found) / len(found) for name in found[0]}
-        log(logs, *rest)
-
-    return fuller
 
 
 def _epochs(rows: Any) -> Any:

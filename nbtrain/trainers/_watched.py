@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nbtrain.runs import ranks
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import undisturbed
 
@@ -57,3 +58,15 @@ class Watched:
                 if stopped():
                     break
         return total / max(len(found), 1), found
+
+
+def fuller(log: Callable[..., None], more: Callable[[], Mapping[str, float]]) -> Callable[..., None]:
+    """A Trainer's `log`, which tells with each loss what `more` gives; of several processes the mean."""
+
+    def told(logs: dict[str, float], *rest: Any) -> None:
+        if "loss" in logs:
+            found = ranks.each(dict(more()))
+            logs = logs | {name: sum(each[name] for each in found) / len(found) for name in found[0]}
+        log(logs, *rest)
+
+    return told
