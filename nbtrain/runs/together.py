@@ -184,16 +184,20 @@ class Team:
         return error
 
 
+def threads(count: int) -> int:
+    """What each of so many processes has of this one's threads."""
+    told, cores = os.environ.get("OMP_NUM_THREADS", ""), process.cores()
+    return max(min(cores, int(told) if told.isdecimal() else cores) // count, 1)
+
+
 def environment(number: int, count: int, place: Path) -> dict[str, str]:
     """What torchrun tells a process; the others are found over a file in `place`: a port may be taken meanwhile."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    threads = min(process.cores(), int(told) if told.isdecimal() else process.cores()) // count
     found = {
         "RANK": str(number),
         "LOCAL_RANK": str(number),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
-        "OMP_NUM_THREADS": str(max(threads, 1)),
+        "OMP_NUM_THREADS": str(threads(count)),
         ranks.MEETING: str(place / "meeting"),
     }
     if sys.platform == "linux":

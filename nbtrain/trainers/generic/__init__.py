@@ -28,7 +28,7 @@ from nbtrain.params import option
 from nbtrain.params.blocks import Basic
 from nbtrain.params.options import Location
 from nbtrain.redact import redact
-from nbtrain.runs import process, together
+from nbtrain.runs import together
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers.generic import _needs
 from nbtrain.trainers.generic._child import Child
@@ -95,7 +95,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     python = _needs.interpreter(params, copied, run, environment)
     if params.num_processes > 1:
         together.possible(params)
-        environment.setdefault("OMP_NUM_THREADS", str(max(process.cores() // params.num_processes, 1)))
+        if "OMP_NUM_THREADS" not in (params.env or {}):
+            environment["OMP_NUM_THREADS"] = str(together.threads(params.num_processes))
     run.folder.model.mkdir(exist_ok=True)
     facts = {"script": copied.name, "python": python, "arguments": " ".join(_arguments(params))}
     total = params.max_steps if params.max_steps > 0 else None
