@@ -7,6 +7,7 @@ function here gives back at once what it was given.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import platform
@@ -70,6 +71,7 @@ def join(seconds: int) -> None:
         world_size=count(),
         timeout=timedelta(seconds=seconds),
     )
+    atexit.register(leave)  # its threads would abort a process that ends without
 
 
 def leave() -> None:

@@ -131,9 +131,10 @@ class Team:
         self.run.log.parent.mkdir(exist_ok=True)
         with open(self.run.log, "ab") as log:
             for number in range(self.count):
-                child = launch.start(
-                    ["--rank"], stdout=log, stderr=log, environment=environment(number, self.count, self._place)
-                )
+                # while the first reads the data, the others import what they will need
+                arguments = ["--rank", "--warm"] if number and not task["few_bits"] else ["--rank"]
+                told = environment(number, self.count, self._place)
+                child = launch.start(arguments, stdout=subprocess.DEVNULL, stderr=log, environment=told)
                 self._ranks.append(child)
                 assert child.stdin is not None
                 child.stdin.write(line)  # and stays open: a rank ends when it is closed
