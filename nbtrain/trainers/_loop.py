@@ -19,7 +19,7 @@ from nbtrain.errors import ParamError, TrainingError
 from nbtrain.models.load import Device, Precision
 from nbtrain.runs import checkpoints, ranks
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _shares
+from nbtrain.trainers import _parts, _shares
 from nbtrain.trainers._guard import Guard
 from nbtrain.trainers._news import Clock, Complete, News, Told, callback
 
@@ -150,6 +150,9 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
     if ranks.count() > 1:
         run.prepared()
         _shares.spread(trainer)
+    if _parts.is_in_parts(trainer):
+        run.warn("While it trains no process has the whole model: samples are taken of it in the end only.")
+        told = dataclasses.replace(told, take=None)
     news = News(params, run, guard, told)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback(news))
@@ -167,6 +170,8 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
         values = _at_best(trainer, news, run)
     if guard.left_out:
         run.warn(f"Steps left out: {guard.left_out}; their loss or its gradient was not a number (--on-nan skip).")
+    if _parts.is_in_parts(trainer):
+        _parts.make_whole(trainer.model)
     if not ranks.is_first():
         raise ranks.Released
     seconds = round(time.monotonic() - began, 3)
