@@ -192,6 +192,8 @@ def _at_best(trainer: Any, news: News, run: ActiveRun) -> dict[str, float]:
             )
         return news.values
     trainer.state.best_model_checkpoint = str(best)
+    if _parts.is_in_parts(trainer):
+        _parts.apart(trainer.model)
     trainer._load_best_model()
     run.warn(f"The model is that of step {news.best.step}, the best by {news.best.metric} (--best-model).")
     return news.best.values

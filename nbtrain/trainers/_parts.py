@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 
 def is_in_parts(trainer: Any) -> bool:
     """Whether no process will have the whole model while `trainer` trains."""
     return bool(getattr(trainer, "is_fsdp_enabled", False))
+
+
+def apart(model: Any) -> None:
+    """Each part in its process again: a forward pass leaves some together, which is no state to load or save."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def make_whole(model: Any) -> None:
@@ -20,16 +30,26 @@ def make_whole(model: Any) -> None:
     from torch.distributed.tensor import DTensor
     from torch.nn import Parameter
 
+    apart(model)
     whole: dict[int, Any] = {}  # a weight that has two names stays one
     for module in model.modules():
         for name, weight in list(module._parameters.items()):
             if isinstance(weight, DTensor):
                 if id(weight) not in whole:
-                    whole[id(weight)] = Parameter(weight.detach().full_tensor(), weight.requires_grad)
+                    # a copy, because what it gives may still be on its way, and a process that ends would cut it off
+                    full = weight.detach().full_tensor().clone()
+                    whole[id(weight)] = Parameter(full, weight.requires_grad)
                 module._parameters[name] = whole[id(weight)]
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            state = module._get_fsdp_state()
-            state._pre_forward_hook_handle.remove()
-            state._post_forward_hook_handle.remove()
+            for handle in _hooks(module._get_fsdp_state()):
+                handle.remove()
             module.__class__ = type(module).__bases__[1]  # (FSDPModule, what it was)
+
+
+def _hooks(state: Any) -> Iterator[Any]:
+    """What `fully_shard` has hung on a module: around its forward pass, and before its state is saved or loaded."""
+    yield from (state._pre_forward_hook_handle, state._post_forward_hook_handle)
+    if (group := state._fsdp_param_group) is not None:
+        yield from group._module_to_pre_save_state_dict_hook_handle.values()
+        yield from group._module_to_pre_load_state_dict_hook_handle.values()
