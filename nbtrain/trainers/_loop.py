@@ -153,6 +153,7 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
     if _parts.is_in_parts(trainer):
         run.warn("While it trains no process has the whole model: samples are taken of it in the end only.")
         told = dataclasses.replace(told, take=None)
+        _parts.cut(trainer)
     news = News(params, run, guard, told)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback(news))

@@ -11,6 +11,23 @@ def is_in_parts(trainer: Any) -> bool:
     return bool(getattr(trainer, "is_fsdp_enabled", False))
 
 
+def cut(trainer: Any) -> None:
+    """Choose where the model is cut, if its config does not say: its layers, and not what its embeddings are in.
+
+    accelerate cuts those out by themselves, and fails where they are a part of a part (BERT).
+    """
+    plugin, model = trainer.accelerator.state.fsdp_plugin, trainer.model
+    embeddings = model.get_input_embeddings()
+    known, around = set(), set()
+    for module in model.modules():
+        known.add(type(module).__name__)
+        if embeddings in module.modules():
+            around.add(type(module).__name__)
+    kinds = known & set(getattr(model, "_no_split_modules", None) or ()) - around
+    if kinds and not plugin.transformer_cls_names_to_wrap:
+        plugin.transformer_cls_names_to_wrap = sorted(kinds)
+
+
 def apart(model: Any) -> None:
     """Each part in its process again: a forward pass leaves some together, which is no state to load or save."""
     from torch.distributed.fsdp import FSDPModule
@@ -40,6 +57,7 @@ def make_whole(model: Any) -> None:
                     full = weight.detach().full_tensor().clone()
                     whole[id(weight)] = Parameter(full, weight.requires_grad)
                 module._parameters[name] = whole[id(weight)]
+    vars(model).pop("generate", None)  # as the Trainer has put it there, it asks the hooks
     for module in model.modules():
         if isinstance(module, FSDPModule):
             for handle in _hooks(module._get_fsdp_state()):
