@@ -26,8 +26,8 @@ lab: install ## open the quickstart in JupyterLab
 
 test: install $(COLAB)/.installed ## all tests, then the notebook's with the versions that Colab ships
 	$(call TESTS,$(VENV)) -m "not browser" $(SPREAD)
-	$(call TESTS,$(VENV)) -m browser
-	$(call TESTS,$(COLAB)) tests/notebook tests/params
+	$(call TESTS,$(VENV)) -m browser --ignore=tests/browser/colab
+	$(call TESTS,$(COLAB)) tests/notebook tests/params tests/browser/colab
 
 check: install ## style, floors, types
 	$(VENV)/bin/ruff check .

@@ -1,6 +1,7 @@
 """`python benchmarks [goal ...]`: each goal against its peer, in one run with the arms in turn; one line a comparison.
 
-Goals: 1 load, 2 help, 3 first step, 4 overhead, 5 display, 6 tokens a second, 7 plan, 9 sweep, panel. All by default.
+Goals: 1 load, 2 help, 3 first step, 4 overhead, 5 display, 6 tokens a second, 7 plan, 8 kernel, 9 sweep, panel,
+tracker; all by default.
 NBTRAIN_DATA names a folder with larger real data, NBTRAIN_PEER AutoTrain's program where it is not in .venv-peer.
 A line is void where the same arm, measured against itself, spreads more than its bound: the machine is too busy.
 """
@@ -13,12 +14,14 @@ from collections.abc import Callable, Iterable
 
 import display
 import first_step
+import kernel
 import overhead
 import panel
 import planned
 import speed
 import start
 import sweeping
+import tracking
 from measure import HEAD, Line
 from settings import head
 
@@ -30,8 +33,10 @@ GOALS: dict[str, Callable[[], Line | str | Iterable[Line | str]]] = {
     "5": display.measure,
     "6": speed.measure,
     "7": planned.measure,
+    "8": kernel.measure,
     "9": sweeping.measure,
     "panel": panel.measure,
+    "tracker": tracking.measure,
 }
 
 

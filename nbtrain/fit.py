@@ -9,14 +9,15 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nbtrain import causes, events, hub, measuring, redact, trainers
 from nbtrain.data import columns
-from nbtrain.errors import NbtrainError, from_record
+from nbtrain.errors import NbtrainError, RunError
 from nbtrain.params import Params
-from nbtrain.runs import checkpoints, ending, folder, process, ranks, status, together
+from nbtrain.runs import checkpoints, folder, process, ranks, status, together
 from nbtrain.runs.active import ActiveRun, SilentRun
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
@@ -25,6 +26,7 @@ from nbtrain.runs.record import Record
 
 Sink = Callable[[events.Event], None]
 Train = Callable[[Any, ActiveRun], Mapping[str, float]]
+_LOOK = 0.25  # seconds between two looks at what is asked
 _HASHED = 256 * 2**20  # a larger input is known by size and time alone: hashing it would delay the first step
 
 
@@ -124,6 +126,8 @@ def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: T
         if secrets:
             params = params.but(source="user", **secrets)
         params = together.met(params, active, starts_its_own=_starts_its_own(params))
+        # a wrong name or token is told now, not after hours of training
+        repository = hub.target(params, pause=partial(_pause, active)) if ranks.is_first() else ""
         values = _train(params, active, resume, train or trainers.load(params.room).train)
     except ranks.Released:
         pass
@@ -138,33 +142,21 @@ def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: T
         if active.stopped:
             active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
         else:
-            _upload(params, active)
+            _upload(params, active, repository)
             seconds = round(time.time() - began, 3)
             active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
     return "finished"
 
 
 def _fail(active: ActiveRun, error: BaseException) -> None:
-    """Tell why this process failed: as the run's end, or to whoever tells that of several processes.
-
-    Raises:
-        NbtrainError: it is one of several that nobody of ours looks after, and not the first.
-    """
+    """Tell why this process failed, as the end of the run."""
     run, told = active.folder, causes.told(error, active.folder)
     trace = redact.redact("".join(traceback.format_exception(error)))
-    if ranks.count() > 1:
-        ranks.report(run, told, trace)
-    if ranks.supervised():
-        return
-    if not ranks.is_first():
-        ranks.leave()
-        ending.awaited(run)  # torchrun would end the first before it can tell
-        raise told
-    if (said := ranks.reported_by_another(run)) is not None:
-        told, trace = from_record(said["error"]), said["trace"]
-    with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
-        atomic_write(run.error, trace)
-    active.emit(events.Failed(step=_step(run), error=told.record()))
+    end = (told, trace) if ranks.count() == 1 else together.fallen(run, told, trace)
+    if end is not None:
+        with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
+            atomic_write(run.error, end[1])
+        active.emit(events.Failed(step=_step(run), error=end[0].record()))
 
 
 def _remember(secrets: Mapping[str, str]) -> None:
@@ -201,7 +193,6 @@ def _begin(params: Any, active: ActiveRun, resume: bool) -> None:
         from nbtrain.sinks.trackers import Aside
 
         active.listen(Aside(params.log, active.folder, params.record(), began=_began(active.folder)))
-    hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
 
@@ -211,17 +202,32 @@ def _began(run: RunFolder) -> float:
     return run.params.stat().st_mtime
 
 
-def _upload(params: Any, active: ActiveRun) -> None:
+def _upload(params: Any, active: ActiveRun, repository: str) -> None:
     """--push-to-hub; that it does not succeed takes nothing from the run, whose model is on the disk."""
-    if not params.push_to_hub:
+    if not repository:
         return
-    active.stage("uploading the model")
+    active.stage(f"uploading the model to {repository}")
+    run, how = active.folder, {"private": params.hub_private, "token": getattr(params, "token", None)}
     try:
-        token = getattr(params, "token", None)
-        place = hub.push(active.folder, hub.target(params), private=params.hub_private, token=token)
+        place = hub.push(run, repository, pause=partial(_pause, active), **how)
         active.warn(f"The model was uploaded: {place}")
-    except NbtrainError as error:
-        active.warn(f"The model was not uploaded: {' '.join(error.lines())}")
+    except (NbtrainError, KeyboardInterrupt) as error:
+        why = " ".join(error.lines()) if isinstance(error, NbtrainError) else "it was interrupted"
+        active.warn(f"The model was not uploaded, and is safe in {run.model}: `push {run.name}` tries again; {why}")
+
+
+def _pause(active: ActiveRun, sentence: str, seconds: float) -> None:
+    """Tell that an upload broke off, and let time pass before the next attempt.
+
+    Raises:
+        RunError: a stop was asked meanwhile.
+    """
+    active.warn(sentence)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if active.stop_asked():
+            raise RunError("the upload was stopped as asked")
+        time.sleep(min(_LOOK, seconds))
 
 
 def fingerprint(source: object) -> dict[str, dict[str, Any]]:

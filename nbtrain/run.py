@@ -220,11 +220,13 @@ class Run:
         values = end.values if metrics is not None and isinstance(end, events.Finished) else self.metrics
         return measuring.of_run(self._trained_by, Path(os.fspath(self)), data, names_of(metrics), values=values)
 
-    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload the model with its card, script and config, in one commit; the address."""
+    def push_to_hub(self, repo_id: str | None = None, *, private: bool | None = None, token: str | None = None) -> str:
+        """Upload the model with its card, script and config, in one commit; the address. See `hub.push`."""
         from nbtrain import hub
 
         return hub.push(self.folder, repo_id, private=private, token=token)
+
+    push = push_to_hub
 
     def generate(self, prompt: str | list[str], **settings: Any) -> Any:
         """What a language model writes after `prompt`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from nbtrain import trainers
 from nbtrain.answers import Answer
-from nbtrain.data import columns
+from nbtrain.data import columns, values
 from nbtrain.data.check import Content, Findings, Rendered
 from nbtrain.data.places import Fault
 from nbtrain.errors import NbtrainError
@@ -38,16 +39,17 @@ class Checked(Answer):
     pictures: tuple[tuple[str, str], ...] = ()
 
     def lines(self) -> list[str]:
-        """What was found, and the first row with what is trained of it between ⟦ and ⟧."""
+        """What was found, and the first row as a model reads it, with what is trained of it between ⟦ and ⟧."""
         lines = [*self.told, *(f"  row {fault.row}: {fault.fix}" for fault in self.faults[:FAULTS] if fault.fix)]
         if self.rendered is None:
             return lines
         lines += self.rendered.lines
-        for pieces in self.rendered.rows[:1]:
-            text = "".join(f"⟦{text}⟧" if trained else text for text, trained in pieces)
+        for at, (name, pieces) in enumerate(self.rendered.first()):
+            text = "".join(f"⟦{text}⟧" if marked else text for text, marked in pieces)
             shown = text[:_LETTERS] + " ..." * (len(text) > _LETTERS)
-            lines += ["The first row as the model reads it; what is trained stands between ⟦ and ⟧:"]
-            lines += [f"  {each}" for each in shown.split("\n")]
+            mark = f"; between ⟦ and ⟧ stands {self.rendered.marked}" * ("⟦" in text)
+            head = f"{name}:" if at else f"{name or 'The first row'} as the model reads it{mark}:"
+            lines += [head, *(f"  {each}" for each in shown.split("\n"))]
         return lines
 
 
@@ -61,7 +63,9 @@ def check(params: Params) -> Checked:
     with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
         with columns.placed(params):
             lines = trainers.load(params.room).check(params, Path(cache))
-        told = [*params.notices, *lines]
+        # rows of the notebook were stored to be read: where, nobody asked
+        stored, kind = re.compile(re.escape(str(Path(cache, "value"))) + r"(\.parquet)?"), values.kind(params.data_path)
+        told = [*params.notices, *(stored.sub(f"{kind} of the notebook", each) for each in lines)]
         found = lines if isinstance(lines, Findings) else Findings(lines)
         rendered = None
         if found.rendered is not None and found.splits is not None:

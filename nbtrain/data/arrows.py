@@ -63,7 +63,7 @@ class Writer:
         import pyarrow as pa
 
         refuse_twins(batch.schema.names)
-        batch = _decoded(batch)
+        batch = plain(batch)
         old = self._parts[-1][1] if self._parts else batch.schema
         schema = old if old.equals(batch.schema) else _merged(old, batch.schema)
         if self._writer is None or not schema.equals(old):
@@ -89,6 +89,21 @@ class Writer:
             first = joined
         # a process that has the old file mapped keeps it: replaced, never written over
         os.replace(first, self.path)
+
+
+def table(rows: Sequence[Row], schema: pa.Schema | None = None) -> pa.Table:
+    """Some rows in memory; a column that a row lacks is null there. schema: where it is known.
+
+    Raises:
+        UnicodeEncodeError: a text holds half a surrogate pair.
+    """
+    import pyarrow as pa
+
+    if schema is not None:
+        return pa.Table.from_pylist(rows, schema=schema)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    found = pa.table([_column([row.get(name) for row in rows]) for name in names], names=names)
+    return found.replace_schema_metadata(_with_features(found.schema).metadata)
 
 
 def refuse_twins(names: Sequence[str]) -> None:
@@ -137,8 +152,8 @@ def _as_json(values: list[Any]) -> pa.Array:
     return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
 
 
-def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Dictionary columns (pandas' categories) as plain values: their codes differ from batch to batch."""
+def plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch without dictionary columns (pandas' categories), whose codes differ from batch to batch."""
     import pyarrow as pa
 
     for index, item in enumerate(batch.schema):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from nbtrain.data import prints
+from nbtrain.data.pages import let_go
 from nbtrain.data.places import Fault, Places
 from nbtrain.data.read import Splits
+from nbtrain.data.stream import Judge, Stream
 from nbtrain.errors import DataError, listing
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "Findings", "Form", "Report", "check", "lengths"]
 
 _ROWS = 256  # judged at once
+_LET_GO = 64 * _ROWS  # rows after which what was read of a file is handed back
 _SHOWN = 5
 _COUNTED = ("label", "target")  # roles whose values are classes, where there are few of them
 _CLASSES, _LETTERS = 60, 60  # more classes, or longer values, are none
@@ -118,12 +121,17 @@ class Findings(list[str]):
 class Rendered(NamedTuple):
     """Rows as the model reads them.
 
-    rows: each in pieces, (text, whether it is trained); none where no part of a row is only read. lines: how long they
-    are, and what is cut off.
+    rows: (which part of a row it is, '' where it is the whole; its pieces, (text, whether it is marked)); none where no
+    part of a row is only read. lines: how long they are, and what is cut off. marked: what the marked pieces are.
     """
 
-    rows: tuple[tuple[tuple[str, bool], ...], ...]
+    rows: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]
     lines: tuple[str, ...]
+    marked: str = "what is trained"
+
+    def first(self) -> tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]:
+        """The parts of the first row."""
+        return self.rows[: len({name for name, _ in self.rows})]
 
 
 def _short(text: str) -> str:
@@ -156,8 +164,6 @@ def check(splits: Splits, form: Form, *, on_bad_rows: Literal["stop", "skip"] = 
     Raises:
         DataError: there are such rows (the first are listed) and they are not to be left out, or no other row is left.
     """
-    import numpy
-
     judged = {name: _judge(name, rows, places, form) for name, rows, places in splits.items()}
     faults = sorted([*splits.faults, *(fault for part in judged.values() for fault in part.faults)], key=_order)
     total = sum(len(rows) for _, rows, _ in splits.items()) + len(splits.faults)
@@ -165,17 +171,21 @@ def check(splits: Splits, form: Form, *, on_bad_rows: Literal["stop", "skip"] = 
         raise _unusable(faults, total, "Mend them, or leave them out: --on-bad-rows skip.")
     if not len(judged["train"].kept):
         raise _unusable(faults, total, "No row to train on is left.")
-    repeated = {name: len(part.prints) - len(numpy.unique(part.prints)) for name, part in judged.items()}
+    repeated = {name: prints.repeated(part.prints) for name, part in judged.items()}
     leaked: tuple[int, ...] = ()
     if "valid" in judged:
-        shared = numpy.flatnonzero(numpy.isin(judged["train"].prints, judged["valid"].prints))
-        places = splits.places.get("train", Places()).choose(judged["train"].kept)
-        leaked = tuple(places.find(int(row))[0] for row in shared)
+        shared = prints.shared(judged["train"].prints, judged["valid"].prints)
+        places, rows = splits.places.get("train", Places()), judged["train"].kept
+        leaked = tuple(places.find(int(rows[row]))[0] for row in shared)
     kept = {name: len(part.kept) for name, part in judged.items()}
     examples = {name: part.examples for name, part in judged.items()}
     classes = {name: part.classes for name, part in judged.items()} if all(p.classes for p in judged.values()) else {}
     report = Report(form, kept, tuple(faults), repeated, leaked, examples, classes)
-    return _without(splits, judged) if faults else splits, report
+    splits = _without(splits, judged) if faults else splits
+    if isinstance(splits.train, Stream):  # its rows are read again when they are trained on, and then judged again
+        judge = Judge(form, on_bad_rows == "stop")
+        splits = replace(splits, train=splits.train.judged(judge, judged["train"].kept))
+    return splits, report
 
 
 def _order(fault: Fault) -> tuple[str, str, int]:
@@ -190,14 +200,18 @@ def _unusable(faults: list[Fault], total: int, fix: str) -> DataError:
 
 
 def _without(splits: Splits, judged: Mapping[str, _Judged]) -> Splits:
-    places = {name: where.choose(judged[name].kept) for name, _, where in splits.items()}
+    streams = isinstance(splits.train, Stream)
+    places = {
+        name: where if streams and name == "train" else where.choose(judged[name].kept)
+        for name, _, where in splits.items()
+    }
     valid, notices = splits.valid, list(splits.notices)
     if valid is not None:
         valid = valid.select(judged["valid"].kept)
         if not len(valid):
             valid = None
             notices.append("No row to evaluate on is left.")
-    train = splits.train.select(judged["train"].kept)
+    train = splits.train if streams else splits.train.select(judged["train"].kept)
     return replace(splits, train=train, valid=valid, notices=notices, places=places, faults=())
 
 
@@ -209,13 +223,15 @@ def _judge(name: str, rows: Dataset, places: Places, form: Form) -> _Judged:
         what = f"The split {name} has no column {missing[0]!r}; it has {listing(rows.column_names)}."
         raise DataError(what, fix="Both splits need the same columns.")
     bad = numpy.zeros(len(rows), dtype=bool)
-    prints = numpy.zeros(len(rows), dtype=numpy.uint64)
+    found = numpy.zeros(len(rows), dtype=numpy.uint64)
     faults, examples, classes, at = list[Fault](), list[Content](), _Classes(), 0
     for batch in rows.select_columns(columns).iter(_ROWS):
+        if at % _LET_GO == 0 and not isinstance(rows, Stream):
+            let_go(rows)
         for values in zip(*(batch[column] for column in columns), strict=True):
             try:
                 content = form.content(dict(zip(columns, values, strict=True)))
-                prints[at] = _print(content)
+                found[at] = prints.of(content)
                 classes.count(content)
                 if len(examples) < _SHOWN:
                     examples.append(content)
@@ -224,8 +240,8 @@ def _judge(name: str, rows: Dataset, places: Places, form: Form) -> _Judged:
                 faults.append(Fault(name, number, error.where, error.what, error.fix, place))
                 bad[at] = True
             at += 1
-    kept = numpy.flatnonzero(~bad)
-    return _Judged(kept, prints[kept], faults, tuple(examples), classes.counts)
+    kept = numpy.flatnonzero(~bad) if faults else numpy.arange(len(rows), dtype=numpy.uint32)
+    return _Judged(kept, found[kept] if faults else found, faults, tuple(examples), classes.counts)
 
 
 class _Classes:
@@ -246,14 +262,6 @@ class _Classes:
                     return
 
 
-def _print(content: Content) -> int:
-    """64 bits of a hash: two of a million different rows are taken for equal once in 37 million data sets."""
-    digest = hashlib.blake2b(digest_size=8)
-    for role, text in content:
-        digest.update(f"{role}\0{text}\0".encode())
-    return int.from_bytes(digest.digest(), "little")
-
-
 def lengths(tokens: Dataset) -> dict[str, float]:
     """Tokens a row, of what `chat.tokenised` gave.
 
@@ -263,7 +271,14 @@ def lengths(tokens: Dataset) -> dict[str, float]:
     import numpy
 
     table = tokens.with_format("numpy", columns=["length", "cut"])
-    count, cut = numpy.asarray(table["length"][:]), numpy.asarray(table["cut"][:])
+    return spread(table["length"][:]) | {"cut": int(numpy.count_nonzero(numpy.asarray(table["cut"][:])))}
+
+
+def spread(counts: Sequence[int]) -> dict[str, float]:
+    """How many tokens some rows have: rows, tokens (all together), min, median, mean, p95, max."""
+    import numpy
+
+    count = numpy.asarray(counts)
     return {
         "rows": len(count),
         "tokens": int(count.sum()),
@@ -272,5 +287,4 @@ def lengths(tokens: Dataset) -> dict[str, float]:
         "mean": float(count.mean()),
         "p95": float(numpy.percentile(count, 95)),
         "max": int(count.max()),
-        "cut": int(numpy.count_nonzero(cut)),
     }

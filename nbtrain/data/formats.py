@@ -159,6 +159,7 @@ FORMATS = {
     ".arrow": Format("row", read_arrow),
     ".feather": Format("row", read_arrow),
 }
+BY_COLUMN = (read_parquet, read_arrow)
 PACKED = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
 
 

@@ -81,21 +81,28 @@ class Labels:
         return tuple(at for at, mark in enumerate(parts) if mark == "1")
 
 
-def find(dataset: Dataset, column: str, *, several: bool | None = None, order: Sequence[str] | None = None) -> Labels:
+def find(
+    dataset: Dataset,
+    column: str,
+    *,
+    several: bool | None = None,
+    order: Sequence[str] | None = None,
+    held_out: Dataset | None = None,
+) -> Labels:
     """The classes of `column`.
 
     Args:
         dataset: the rows that are trained on.
         several: whether a row may have several, by the user's word; None: as the cells show.
         order: the classes in the user's order, also such as no row has.
+        held_out: rows whose classes count, too, where they were taken from the others without a look at them.
 
     Raises:
         DataError: there is one class, or what stands there is no classes.
     """
     known = _declared(dataset, column)
-    cells = Counter(
-        _hashable(value) for batch in dataset.select_columns([column]).iter(1_000) for value in batch[column]
-    )
+    both = (part.select_columns([column]).iter(1_000) for part in (dataset, held_out) if part is not None)
+    cells = Counter(_hashable(value) for part in both for batch in part for value in batch[column])
     separator = "" if known or several is False else _separator([cell for cell in cells if isinstance(cell, str)])
     parts = {cell: found for cell in cells if (found := _tried(cell, separator, known)) is not None}
     total = sum(cells[cell] for cell in parts)

@@ -65,6 +65,15 @@ class Places:
         chosen = numpy.asarray(rows, dtype=numpy.int64)
         return Places(self.spans, chosen if self.chosen is None else self.chosen[chosen])
 
+    def without(self, rows: Sequence[int]) -> Places:
+        """The places of all rows but these (rising), where none were chosen yet."""
+        kept = Places()
+        for start in sorted({*(span.start for span in self.spans), *(row + 1 for row in rows)} - set(rows)):
+            span = self.spans[bisect.bisect_right(self.spans, start, key=lambda span: span.start) - 1]
+            moved = start - bisect.bisect_left(rows, start)
+            kept.spans.append(Span(moved, span.file, span.first + start - span.start, span.unit))
+        return kept
+
     def find(self, row: int) -> tuple[int, str]:
         """(number in the file, place in words) of row `row` (from 0) of the split."""
         source = row if self.chosen is None else int(self.chosen[row])

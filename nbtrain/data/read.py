@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from nbtrain.data import formats, sources
 from nbtrain.data.arrows import Writer
 from nbtrain.data.decoding import Numbered, Row, Unreadable
+from nbtrain.data.pages import let_go
 from nbtrain.data.places import Fault, Places, Span
 from nbtrain.data.values import frames, is_rows, materialise
-from nbtrain.errors import DataError, NbtrainError, nearest
+from nbtrain.errors import DataError, NbtrainError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -61,7 +62,12 @@ class _Part:
     faults: tuple[Fault, ...] = ()
 
     def choose(self, rows: Any) -> _Part:
-        return _Part(self.rows.select(rows), self.places.choose(rows), self.faults)
+        # by itself, datasets pickles the numbers for a name, several times their size
+        name = hashlib.sha256(self.rows._fingerprint.encode())
+        name.update(rows)
+        return _Part(
+            self.rows.select(rows, new_fingerprint=name.hexdigest()[:16]), self.places.choose(rows), self.faults
+        )
 
 
 def read(
@@ -86,18 +92,16 @@ def read(
     Raises:
         DataError: nothing there, nothing readable in it, no such split, or no rows.
     """
-    if found is None:
-        source = params.data_path
-        if not isinstance(source, str):
-            source = str(materialise(source, cache, "value"))
-        found = sources.find(source, cache, getattr(params, "token", None), room=getattr(params, "room", ""))
+    streams = getattr(params, "stream", False)
+    found = found or _found(params, cache, streams)
+    if streams:
+        from nbtrain.data import survey  # it reads by what stands here
+
+        return survey.streamed(params, found)
     notices = list(found.notices)
     train = _open(found, params.train_split, "--train-split", cache)
     train = _limited(train, params, "train", notices)
-    valid, name = None, params.valid_split or next((word for word in sources.VALID if word in found.splits), None)
-    if name and name == params.train_split:
-        what = f"--train-split and --valid-split are both {name!r}: the loss would be measured on rows trained on."
-        raise DataError(what, fix="Name another split, or none: a part is held out then.")
+    valid, name = None, found.held_out(params)
     if name:
         valid = _limited(_open(found, name, "--valid-split", cache), params, name, notices)
         if not params.valid_split:
@@ -111,11 +115,19 @@ def read(
     return Splits(train.rows, valid.rows if valid else None, found.origin, notices, tuple(faults), places)
 
 
+def _found(params: Any, cache: Path, streams: bool) -> sources.Found:
+    source = params.data_path
+    if not isinstance(source, str):
+        source = str(materialise(source, cache, "value"))
+    token, room = getattr(params, "token", None), getattr(params, "room", "")
+    return sources.find(source, cache, token, room=room, streams=streams)
+
+
 def _limited(part: _Part, params: Any, name: str, notices: list[str]) -> _Part:
     if params.max_samples is None or params.max_samples >= len(part.rows):
         return part
     notices.append(f"{params.max_samples:,} of {len(part.rows):,} rows of {name} are used (--max-samples).")
-    return part.choose(_chosen(len(part.rows), params.max_samples, params.seed))
+    return part.choose(chosen(len(part.rows), params.max_samples, params.seed))
 
 
 def _held_out(
@@ -128,15 +140,16 @@ def _held_out(
         notices.append("There is one row: nothing can be held out, so nothing is evaluated.")
         return part, None
     count = min(max(1, round(total * params.valid_fraction)), total - 1)
-    chosen = _by_class(by(part.rows), count, params.seed) if by else _chosen(total, count, params.seed)
-    count = len(chosen)
+    out = _by_class(by(part.rows), count, params.seed) if by else chosen(total, count, params.seed)
+    count = len(out)
     if not count:
         notices.append("No class has a second row: nothing can be held out, so nothing is evaluated.")
         return part, None
-    rest = numpy.setdiff1d(numpy.arange(total), chosen, assume_unique=True)
+    rest = numpy.ones(total, dtype=bool)
+    rest[out] = False
     share = f"--valid-fraction {params.valid_fraction:g}, seed {params.seed}"
     notices.append(f"{count:,} of {total:,} rows are held out to evaluate on ({share}).")
-    return part.choose(rest), part.choose(chosen)
+    return part.choose(numpy.flatnonzero(rest)), part.choose(out)
 
 
 def _by_class(classes: Sequence[Any], count: int, seed: int) -> Any:
@@ -152,19 +165,15 @@ def _by_class(classes: Sequence[Any], count: int, seed: int) -> Any:
     return numpy.sort(spare[(numpy.arange(count) * len(spare)) // max(count, 1)])
 
 
-def _chosen(total: int, count: int, seed: int) -> Any:
-    """`count` of `total` rows, in their order."""
+def chosen(total: int, count: int, seed: int) -> Any:
+    """Numbers of `count` of `total` rows, in their order."""
     import numpy
 
     return numpy.sort(numpy.random.default_rng(seed).choice(total, count, replace=False))
 
 
 def _open(found: sources.Found, name: str, flag: str, cache: Path) -> _Part:
-    if name not in found.splits:
-        known = ", ".join(found.splits)
-        what = f"{found.origin} has no split {name!r}; it has {known}.{nearest(name, found.splits)}"
-        raise DataError(what, fix=f"Set {flag} to one of them.")
-    content = found.splits[name]
+    content = found.split(name, flag)
     part = _stored(content, cache) if isinstance(content, Sequence) else _Part(content, Places())
     if not len(part.rows):
         raise DataError(f"The split {name} of {found.origin} has no rows.", fix="Give data that has some.")
@@ -186,7 +195,9 @@ def _stored(files: Sequence[Path], cache: Path) -> _Part:
     faults = tuple(Fault(*fault) for fault in told)
     if not target.exists():
         raise _nothing(files, faults)
-    return _Part(Dataset.from_file(str(target)), Places([Span(*span) for span in spans]), faults)
+    rows = Dataset.from_file(str(target))
+    let_go(rows)
+    return _Part(rows, Places([Span(*span) for span in spans]), faults)
 
 
 def _nothing(files: Sequence[Path], faults: Sequence[Fault]) -> DataError:
@@ -205,7 +216,7 @@ def _convert(files: Sequence[Path], target: Path) -> tuple[Places, list[Fault]]:
         for path in files:
             form = formats.FORMATS[formats.suffix(path)]
             with told_in_words(path):
-                if form.read in (formats.read_parquet, formats.read_arrow):
+                if form.read in formats.BY_COLUMN:
                     places.add(writer.count, path.name, 1, form.unit)
                     for batch in form.read(path):
                         writer.batch(batch)
@@ -247,6 +258,11 @@ def _store(
     for offset, (number, _) in enumerate(good):
         places.add(start + offset, file, number, unit)
     faults += [Fault("", number, "", row.reason, row.fix, f"{file} {unit} {number}") for number, row in bad]
+    refuse_many(faults, file)
+
+
+def refuse_many(faults: Sequence[Fault], file: str) -> None:
+    """Raise a DataError where so many rows cannot be read that the file is none of its kind."""
     if len(faults) > _UNREADABLE:
         what = f"{file}: more than {_UNREADABLE:,} rows cannot be read; it is not what its name says."
         raise DataError(what, where=str(faults[0]), fix="Look at its first lines.")

@@ -33,8 +33,35 @@ class Found:
     origin: str
     notices: list[str] = field(default_factory=list)
 
+    def split(self, name: str, flag: str) -> Any:
+        """What a split holds.
 
-def find(source: str, cache: Path, token: str | None = None, *, room: str = "") -> Found:
+        Args:
+            flag: by which it is named.
+
+        Raises:
+            DataError: there is no such split; those there are and the nearest are told.
+        """
+        if name not in self.splits:
+            known = ", ".join(self.splits)
+            what = f"{self.origin} has no split {name!r}; it has {known}.{nearest(name, self.splits)}"
+            raise DataError(what, fix=f"Set {flag} to one of them.")
+        return self.splits[name]
+
+    def held_out(self, params: Any) -> str | None:
+        """The split to evaluate on, None where there is none.
+
+        Raises:
+            DataError: it is the one that is trained on.
+        """
+        name: str | None = params.valid_split or next((word for word in VALID if word in self.splits), None)
+        if name and name == params.train_split:
+            what = f"--train-split and --valid-split are both {name!r}: the loss would be measured on rows trained on."
+            raise DataError(what, fix="Name another split, or none: a part is held out then.")
+        return name
+
+
+def find(source: str, cache: Path, token: str | None = None, *, room: str = "", streams: bool = False) -> Found:
     """Find what `source` names: demo, a file, a folder, a glob, an archive, or a data set of the hub.
 
     Args:
@@ -42,6 +69,7 @@ def find(source: str, cache: Path, token: str | None = None, *, room: str = "") 
         cache: where archives are extracted.
         token: of the hub.
         room: whose demo is meant.
+        streams: whether nothing may be written: a data set of the hub is then one that is read from there.
 
     Raises:
         DataError: there is no such thing, or nothing in it that can be read.
@@ -51,13 +79,16 @@ def find(source: str, cache: Path, token: str | None = None, *, room: str = "") 
     path = Path(source).expanduser()
     if path.is_dir():
         return _folder(path, source)
+    if path.is_file() and streams and archives.is_archive(path):
+        what, why = f"{source} cannot be streamed.", "the files of an archive are read when it is unpacked to the disk"
+        raise DataError(what, why=why, fix="Unpack it and give the folder, or leave --stream out.")
     if path.is_file():
         return _folder(archives.extract(path, cache), source) if archives.is_archive(path) else _file(path, source)
     if glob.has_magic(source):
         files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(name)]
         return Found(by_split(_readable(files, source), Path()), source)
     if _HUB.fullmatch(source) and not formats.suffix(path) and not archives.is_archive(path):
-        return _hub(source, token)
+        return _hub(source, token, streams)
     beside = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     what = f"There is no file or folder {source}.{nearest(path.name, beside)}"
     raise DataError(what, where=f"working directory {Path.cwd()}", fix="Give --data-path a file, a folder or a hub id.")
@@ -138,12 +169,12 @@ def by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
     return splits
 
 
-def _hub(source: str, token: str | None) -> Found:
+def _hub(source: str, token: str | None, streams: bool) -> Found:
     import datasets
 
     name, _, config = source.partition(":")
     try:
-        content: Any = datasets.load_dataset(name, config or None, token=token)
+        content: Any = datasets.load_dataset(name, config or None, token=token, streaming=streams)
     except Exception as error:
         offline = datasets.config.HF_HUB_OFFLINE or isinstance(error, ConnectionError)
         why = "the hub cannot be reached (offline)" if offline else str(error).strip().split("\n")[0]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nbtrain.data import encoding, forms
 from nbtrain.data.encoding import Encoded
 from nbtrain.data.forms import Form
+from nbtrain.data.stream import TOLD, Stream
 from nbtrain.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,6 +40,14 @@ class Numbered(NamedTuple):
     number: int
     tokens: Encoded
     fault: str = ""
+
+
+Rows = list[tuple[int, dict[str, Any]]]
+"""Some rows with their numbers, from 1."""
+Encode = Callable[[Rows], Iterator[Numbered]]
+
+_KEPT = ("input_ids", "labels", "length", "cut", "row")
+_NAMES = ("input_ids", "labels", "length", "cut", "learned", "row", "fault")  # as `_pieces` gives them
 
 
 def tokenised(  # noqa: PLR0913  each is a parameter of the run
@@ -75,13 +85,43 @@ def tokenised(  # noqa: PLR0913  each is a parameter of the run
     """
     from datasets import Dataset
 
+    tell = warn or (lambda message: None)
     how = How(template, max_length, response_only, add_eos, split_long, on_bad_rows)
     known = (_VERSION, dataset._fingerprint, str(form), sorted(form.numbers), how, identity(tokenizer))
     target = Path(cache) / f"tokens-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}.arrow"
+    block = max_length if split_long else None
+    encode = _encoder(form, tokenizer, how)
+    if isinstance(dataset, Stream):
+        return _streamed(dataset, encode, block, max_length, tell)  # type: ignore[return-value]
     if not target.exists():
-        rows = (_text_rows if form.name == "text" else _chat_rows)(dataset, form, tokenizer, how)
-        _write(rows, target, max_length if split_long else None)
-    return _useful(Dataset.from_file(str(target)), max_length, warn or (lambda message: None))
+        _write((row for rows in _batches(dataset, form) for row in encode(rows)), target, block)
+    return _useful(Dataset.from_file(str(target)), max_length, tell)
+
+
+def _streamed(rows: Stream, encode: Encode, block: int | None, longest: int, tell: Callable[[str], None]) -> Stream:
+    """The rows of a stream as tokens, when they are drawn; what is lost of the first ones is told now."""
+
+    def made(batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
+        cells = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
+        some = [(number + 1, row) for number, row in zip(numbers, cells, strict=True)]
+        pieces = [piece for row in encode(some) for piece in _pieces(row, block)]
+        return {name: [piece[at] for piece in pieces] for at, name in enumerate(_NAMES)}
+
+    tokens = rows.map(made, batched=True, batch_size=_ROWS, with_indices=True)
+    _useful(tokens.head, longest, lambda text: tell(f"Of the first {len(rows.head):,} rows. {text}"))
+    lost = set(tokens.head["row"])  # of the first rows it was told already
+    most = len(lost) + TOLD
+
+    def useful(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        kept = [at for at, learned in enumerate(batch["learned"]) if learned]
+        for at, number in enumerate(batch["row"]):
+            if not batch["learned"][at] and number not in lost and len(lost) < most:
+                lost.add(number)
+                more = "" if len(lost) < most else " More such rows are left out without a word."
+                tell(f"Left out: row {number:,}: {batch['fault'][at] or 'no token of it is trained'}.{more}")
+        return {name: [batch[name][at] for at in kept] for name in _KEPT}
+
+    return tokens.map(useful, batched=True, batch_size=_ROWS)
 
 
 def identity(tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -92,39 +132,42 @@ def identity(tokenizer: PreTrainedTokenizerBase) -> Any:
     return type(tokenizer).__name__, tokenizer.name_or_path, len(tokenizer), special
 
 
-def _chat_rows(dataset: Dataset, form: Form, tokenizer: PreTrainedTokenizerBase, how: How) -> Iterator[Numbered]:
-    template = encoding.Template(tokenizer, how.template)
-    for rows in _batches(dataset, form):
-        numbers, texts, spans = [], [], []
-        for number, row in rows:
-            try:
-                text, places = template.render(forms.messages(row, form), how.response_only)
-            except DataError as error:
-                if how.on_bad_rows == "stop":
-                    fix = f"{error.fix} Or leave such rows out: --on-bad-rows skip."
-                    raise DataError(f"Row {number} cannot be used: {error.what}.", fix=fix) from None
-                yield Numbered(number, Encoded([], []), error.what)
-                continue
-            numbers.append(number)
-            texts.append(text)
-            spans.append(places)
-        for number, tokens in zip(numbers, encoding.tokens(tokenizer, texts, spans), strict=True):
-            yield Numbered(number, tokens if how.split_long else encoding.cut(tokens, how.max_length))
+def _encoder(form: Form, tokenizer: PreTrainedTokenizerBase, how: How) -> Encode:
+    if form.name == "text":
+        return partial(_texts, form, tokenizer, how)
+    return partial(_chats, form, encoding.Template(tokenizer, how.template), how)
 
 
-def _text_rows(dataset: Dataset, form: Form, tokenizer: PreTrainedTokenizerBase, how: How) -> Iterator[Numbered]:
+def _chats(form: Form, template: encoding.Template, how: How, rows: Rows) -> Iterator[Numbered]:
+    numbers, texts, spans = [], [], []
+    for number, row in rows:
+        try:
+            text, places = template.render(forms.messages(row, form), how.response_only)
+        except DataError as error:
+            if how.on_bad_rows == "stop":
+                fix = f"{error.fix} Or leave such rows out: --on-bad-rows skip."
+                raise DataError(f"Row {number} cannot be used: {error.what}.", fix=fix) from None
+            yield Numbered(number, Encoded([], []), error.what)
+            continue
+        numbers.append(number)
+        texts.append(text)
+        spans.append(places)
+    for number, tokens in zip(numbers, encoding.tokens(template.tokenizer, texts, spans), strict=True):
+        yield Numbered(number, tokens if how.split_long else encoding.cut(tokens, how.max_length))
+
+
+def _texts(form: Form, tokenizer: PreTrainedTokenizerBase, how: How, rows: Rows) -> Iterator[Numbered]:
     column, end = form.columns["text"], tokenizer.eos_token_id
-    for rows in _batches(dataset, form):
-        texts = [forms.text(row[column], column, "text" in form.numbers) for _, row in rows]
-        found = tokenizer(texts, verbose=False)["input_ids"]
-        for (number, _), ids in zip(rows, found, strict=True):
-            if how.add_eos and end is not None and ids[-1:] != [end]:
-                ids = [*ids, end]
-            tokens = Encoded(ids, [1] * len(ids))
-            yield Numbered(number, tokens if how.split_long else encoding.cut(tokens, how.max_length))
+    texts = [forms.text(row[column], column, "text" in form.numbers) for _, row in rows]
+    found = tokenizer(texts, verbose=False)["input_ids"]
+    for (number, _), ids in zip(rows, found, strict=True):
+        if how.add_eos and end is not None and ids[-1:] != [end]:
+            ids = [*ids, end]
+        tokens = Encoded(ids, [1] * len(ids))
+        yield Numbered(number, tokens if how.split_long else encoding.cut(tokens, how.max_length))
 
 
-def _batches(dataset: Dataset, form: Form) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+def _batches(dataset: Dataset, form: Form) -> Iterator[Rows]:
     """(number from 1, row) of some rows at a time, with the columns of the form."""
     columns = list(dict.fromkeys(form.columns.values()))
     number = 0
@@ -194,4 +237,4 @@ def _useful(tokens: Dataset, max_length: int, warn: Callable[[str], None]) -> Da
         rows = ", ".join(f"{row:,}" for row in number[empty[:5]]) + ", ..." * (len(empty) > 5)
         warn(f"Left out, {len(empty):,} of {len(tokens):,} rows (number {rows}): {reason}.")
         tokens = tokens.select(kept)
-    return tokens.select_columns(["input_ids", "labels", "length", "cut", "row"])
+    return tokens.select_columns(list(_KEPT))

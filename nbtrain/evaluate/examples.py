@@ -14,6 +14,10 @@ KINDS = {
     "numbers": "gives numbers",
     "tags": "tags words",
     "boxes": "finds objects",
+    "pairs": "tells the better of two",
+    "marks": "tells what belongs together",
+    "likeness": "tells how alike texts are",
+    "ranks": "finds among others what belongs to it",
 }
 """What a model says, by kind, in words."""
 
@@ -24,10 +28,12 @@ class Examples:
 
     asked: of each row what the model is given.
     expected: of each row what is right. Texts, replies, answers: a list of right ones; classes: a list of names;
-        numbers: a list of floats; tags: a list of tags; boxes: a `boxes.Truth`.
+        numbers: a list of floats; tags: a list of tags; boxes: a `boxes.Truth`; marks: 0 or 1; likeness: a number;
+        ranks: a set of texts; pairs: nothing, the first is the better.
     ask: (model, processor, some of `asked`) to what the model says, in the form of `expected`, but a text is one, and
         of classes there are their scores too: {"labels": names, "scores": {name: score}}; of boxes (m, 6): score,
-        class, left, top, right, bottom.
+        class, left, top, right, bottom; of pairs (score of the first, of the second); of marks and likeness how near
+        the two are; of ranks all texts, the nearest first.
     names: of the classes or targets.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nbtrain.errors import ParamError, nearest
-from nbtrain.evaluate import boxes, classes, numbers, text
+from nbtrain.evaluate import boxes, classes, numbers, order, text
 from nbtrain.evaluate.examples import KINDS, Examples
 
 Values = Mapping[str, float]
@@ -89,6 +89,20 @@ def _of_boxes(name: str) -> Measure:
     return lambda rows, said: {name: boxes.precision(rows.expected, said, rows.names).values[name]}
 
 
+def _of_order(name: str, measure: Callable[[Sequence[Any], Sequence[Any]], Values]) -> Measure:
+    return lambda rows, said: {name: measure(said, rows.expected)[name]}
+
+
+def _alike(name: str) -> Measure:
+    def measure(rows: Examples, said: Sequence[Any]) -> Values:
+        import numpy
+
+        expected, found = numpy.array(rows.expected, dtype=float), numpy.array(said, dtype=float)
+        return {name: numbers.METRICS[name](expected, found)}
+
+    return measure
+
+
 _SQUAD: Mapping[str, Measure] = {name: _of_many(name, text.squad) for name in ("exact_match", "f1")}
 _CLASSES = {"f1": "f1_macro"} | {name: name for name in classes.METRICS}
 _TEXTS: Mapping[str, Measure] = {
@@ -112,6 +126,10 @@ BY_KIND: Mapping[str, Mapping[str, Measure]] = {
         name: _of_boxes(name)
         for name in ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "recall_100")
     },
+    "pairs": {name: _of_order(name, order.preference) for name in ("accuracy", "margin")},
+    "marks": {name: _of_order(name, order.separation) for name in ("average_precision", "auc")},
+    "likeness": {name: _alike(name) for name in ("spearman", "pearson")},
+    "ranks": {name: _of_order(name, order.retrieval) for name in order.RETRIEVAL},
 }
 """What a model says, and the metrics of it, by name."""
 
@@ -123,6 +141,10 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "numbers": ("rmse", "mae", "r2"),
     "tags": ("accuracy", "f1", "precision", "recall"),
     "boxes": ("map", "map_50"),
+    "pairs": ("accuracy", "margin"),
+    "marks": ("average_precision", "auc"),
+    "likeness": ("spearman", "pearson"),
+    "ranks": ("ndcg@10", "mrr@10", "recall@1", "recall@10"),
 }
 
 

@@ -102,11 +102,10 @@ def _rendered(found: Checked) -> Iterator[Markup]:
         return
     yield fill("<h4>As the model reads them</h4>")
     yield listing(found.rendered.lines)
-    if found.rendered.rows:
-        yield fill(
-            '<div class="muted">What is <span class="learnt">underlined</span> is trained, the rest is only read.</div>'
-        )
-    for pieces in found.rendered.rows:
+    if any(marked for _, pieces in found.rendered.rows for _, marked in pieces):
+        what = found.rendered.marked
+        yield fill('<div><span class="learnt">Underlined</span> is $what; the rest is only read.</div>', what=what)
+    for name, pieces in found.rendered.rows:
         trained = sum(len(text) for text, learnt in pieces if learnt)
         whole = sum(len(text) for text, _ in pieces) or 1
         shown = join(
@@ -114,7 +113,8 @@ def _rendered(found: Checked) -> Iterator[Markup]:
             for text, learnt in pieces
         )
         yield fill(
-            '<div class="prompt" role="group" aria-label="$told">$shown</div>',
-            told=f"a row; {trained / whole:.0%} of its letters are trained",
+            '$name<div class="prompt" role="group" aria-label="$told">$shown</div>',
+            name=fill('<div class="muted">$name</div>', name=name) if name else Markup(),
+            told=f"{name or 'a row'}; {trained / whole:.0%} of its letters are underlined",
             shown=shown,
         )

@@ -89,7 +89,7 @@ def _state(record: Record, status: Status | None) -> str:
 
 def _fact(name: str, value: object) -> str:
     amount = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"{number(value)} {words(name)}" if amount else line(value, 80)
+    return f"{number(value)} {words(name).removesuffix('s' * (value == 1))}" if amount else line(value, 80)
 
 
 def _tiles(record: Record, state: str, now: float, curves: Curves) -> Iterator[tuple[str, str]]:

@@ -109,6 +109,23 @@ def met(params: Any, run: ActiveRun, *, starts_its_own: bool) -> Any:
     return params if params.num_processes == count else params.but(num_processes=count)
 
 
+def fallen(run: RunFolder, error: NbtrainError, trace: str) -> tuple[NbtrainError, str] | None:
+    """One of several processes fell: what ended the run, and its trace, where this one is to tell; else None.
+
+    Raises:
+        NbtrainError: `error`, in a process that is not the first and that nobody of ours looks after.
+    """
+    ranks.report(run, error, trace)
+    if ranks.supervised():
+        return None
+    if not ranks.is_first():
+        ranks.leave()
+        ending.awaited(run)  # torchrun would end the first before it can tell
+        raise error
+    said = ranks.reported_by_another(run)
+    return (error, trace) if said is None else (from_record(said["error"]), str(said["trace"]))
+
+
 class Team:
     """The processes, while it is open; when it is left, none of them goes on.
 

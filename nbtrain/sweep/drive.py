@@ -21,7 +21,7 @@ from nbtrain.sweep.storage import BEAT_SECONDS
 from nbtrain.sweep.study import FINAL
 from nbtrain.sweep.trial import Trial, spare
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.05
 _LOST = 5  # processes that may die over one trial
 
 
@@ -38,6 +38,7 @@ class Driver:
         self.study = plan.study(params, run.folder)
         self.owner = f"{platform.node()}:{run.folder.path}"
         self.going: list[Trial] = []
+        self._ended: list[tuple[Trial, str, float | None, str]] = []  # entered, and not told yet
         self.seats = Seats(params.sweep_workers)
         self.scripts = Scripts(params.post_trial_script, run)
         self.news = News(params, run, self.study)
@@ -53,6 +54,7 @@ class Driver:
                 for trial in list(self.going):
                     self._look(trial)
                 self._fill()
+                self._tell()  # a seat does not wait for it
                 self._beat()
                 if not self.going and self.study.over():
                     break
@@ -60,9 +62,10 @@ class Driver:
             else:
                 self._halt()
         finally:
+            self._tell()
             self.seats.leave()
             self.proposals.close()
-        self.news.ended_elsewhere(self.metric)
+        self.news.over(self.metric)
         self.scripts.wait()
         return self._results()
 
@@ -150,16 +153,22 @@ class Driver:
             raise ParamError(what, fix=f"one of {', '.join(measured) or 'none: nothing is evaluated'}")
 
     def _enter(self, trial: Trial, state: str, value: float | None, cause: str) -> None:
-        """A trial has ended: into the book, the journal, and its seat is free."""
+        """A trial has ended: into the book, and its seat is free."""
         if trial in self.going:
             self.going.remove(trial)
         self.seats.give_back(trial.seat)
         if not self.study.tell(trial.number, state, value, cause):
             state, value, cause = "failed", None, "another machine took it over: this one was not heard of"
         self.proposals.tell(trial.number, state, value)
-        tried = self.news.ended(trial, self.metric, state, value, cause)
-        self._spare_the_worse()
-        self.scripts.run(tried, trial.folder)
+        self._ended.append((trial, state, value, cause))
+
+    def _tell(self) -> None:
+        """What ended since the last call, into the journal."""
+        for trial, state, value, cause in self._ended:
+            tried = self.news.ended(trial, self.metric, state, value, cause)
+            self._spare_the_worse()
+            self.scripts.run(tried, trial.folder)
+        self._ended.clear()
 
     def _beat(self) -> None:
         """Keep the trials that go on here alive in the book, and see to those of machines that are gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from nbtrain.events import Evaluated, Logged, Resumed, Started, Tried
@@ -11,6 +12,8 @@ from nbtrain.runs.journal import story
 from nbtrain.runs.record import Record
 from nbtrain.sweep.study import FINAL, Study, cause
 from nbtrain.sweep.trial import Trial
+
+_SHARE = 50  # times what telling the importances cost: the trials need the cores more
 
 
 class News:
@@ -25,6 +28,7 @@ class News:
         earlier = Record.of(story(run.folder.events))
         self.told = {number for number, trial in earlier.trials.items() if trial.state != "running"}
         self._resumed = earlier.started is not None
+        self._weighed, self._due = 0, 0.0  # trials when the importances were told last; on the monotonic clock
 
     def start(self, metric: str) -> None:
         """The sweep begins, goes on, or goes by another metric from here."""
@@ -55,6 +59,12 @@ class News:
                 what = {"given": trial.params, "cause": cause(trial), "place": str(trial.user_attrs.get("owner", ""))}
                 self._ended(metric, trial=trial.number, state=FINAL[trial.state.name], value=value, **what)
 
+    def over(self, metric: str) -> None:
+        """All trials have ended."""
+        self.ended_elsewhere(metric)
+        if self._weighed != len(self.told) and (shares := self._importance()):
+            self.run.emit(Logged(step=len(self.told), values=shares))
+
     def _ended(self, metric: str, **facts: Any) -> Tried:
         self.told.add(facts["trial"])
         step = len(self.told)
@@ -65,10 +75,17 @@ class News:
         self.run.emit(tried)
         best = self.study.best()
         values = {} if best is None else {"best": best.value}
-        values |= {f"importance {name}": share for name, share in self.study.importance().items()}
+        began = time.monotonic()
+        if began >= self._due:
+            values |= self._importance()
+            self._due = time.monotonic() + _SHARE * (time.monotonic() - began)
         if values:
             self.run.emit(Logged(step=step, values=values))
         return tried
+
+    def _importance(self) -> dict[str, float]:
+        self._weighed = len(self.told)
+        return {f"importance {name}": share for name, share in self.study.importance().items()}
 
     def _place(self, trial: Trial) -> str:
         return trial.folder.path.relative_to(self.run.folder.path).as_posix()

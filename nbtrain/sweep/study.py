@@ -117,9 +117,10 @@ class Study:
         """What the sampler thinks of for a trial; what an earlier one tried already is drawn again, a few times."""
         import optuna
 
-        tried = [trial.params for trial in self.trials()[:number]]
+        trials = self.trials()
+        tried = [trial.params for trial in trials[:number]]
         for attempt in range(_DRAWS):
-            view, seed = self._view(number), (self.seed + number + attempt * _FAR) % 2**32
+            view, seed = self._view(number, trials), (self.seed + number + attempt * _FAR) % 2**32
             view.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
             if number == 0:
                 view.enqueue_trial({dial.name: start[dial.name] for dial in self.dials if dial.holds(start[dial.name])})
@@ -146,9 +147,12 @@ class Study:
             self._storage.set_trial_intermediate_value(self._id(number), step, value)
         except optuna.exceptions.UpdateFinishedTrialError:  # it was given up as lost meanwhile
             return True
+        if isinstance(self._pruner, optuna.pruners.NopPruner):
+            return False
         if self._halving:
             return bool(optuna.trial.Trial(self._study, self._id(number)).should_prune())
-        return bool(self._pruner.prune(self._view(number), self.trials()[number]))
+        trials = self.trials()
+        return bool(self._pruner.prune(self._view(number, trials), trials[number]))
 
     def tell(self, number: int, state: str, value: float | None = None, cause: str = "") -> bool:
         """Enter how a trial ended: complete, pruned or failed, and why. False where that was entered already."""
@@ -206,13 +210,13 @@ class Study:
             except (RuntimeError, ValueError):  # all trials tried the same
                 return {}
 
-    def _view(self, number: int) -> Any:
-        """What trial `number` may know: a study of the trials that were over before it."""
+    def _view(self, number: int, trials: Sequence[Any]) -> Any:
+        """What trial `number` may know of all: a study of those that were over before it."""
         import optuna
 
         with quiet():
             view = optuna.create_study(direction=self.direction)
-            known = [trial for trial in self.trials() if trial.number <= number - self.lag]
+            known = [trial for trial in trials if trial.number <= number - self.lag]
             view.add_trials([trial for trial in known if trial.state.is_finished()])
         return view
 

@@ -18,7 +18,7 @@ from nbtrain.models import load
 from nbtrain.models.adapters import QUANTISED
 from nbtrain.models.headed import reopened
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _loop
+from nbtrain.trainers import _feed, _loop
 from nbtrain.trainers._watched import LOOKED_AT as LOOKED_AT  # rooms that show rows ask how many there are at least
 from nbtrain.trainers._watched import Watched, fuller
 
@@ -172,15 +172,15 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     if device.note:
         run.warn(device.note)
     precision = load.precision(params, device)
-    arguments = _loop.arguments(
-        params, run, rows=len(job.train), device=device, precision=precision, evaluate=job.valid is not None
-    )
+    rows, count = _feed.drawn(job.train, params, run)
+    held = job.valid is not None
+    arguments = _loop.arguments(params, run, rows=count, device=device, precision=precision, evaluate=held)
     trainer = Trainer(
         model=model,
         # only a mean over labels is divided by those of all processes
         args=TrainingArguments(**arguments, average_tokens_across_devices=job.by_tokens),
         data_collator=job.collate,
-        train_dataset=job.train,
+        train_dataset=rows,
         eval_dataset=job.valid,
         processing_class=job.processor,
         compute_loss_func=job.loss,
@@ -202,7 +202,7 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
         "dtype": "bf16" if precision.bf16 else "fp16" if precision.fp16 else "fp32",
         "threads": torch.get_num_threads(),
         **_loop.together(params),
-        "rows": len(job.train),
+        **({} if count is None else {"rows": count}),
         "valid_rows": len(job.valid) if job.valid is not None else 0,
     }
 

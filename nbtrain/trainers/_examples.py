@@ -10,7 +10,7 @@ from nbtrain.data import check as judge
 from nbtrain.data import read
 from nbtrain.errors import RunError
 
-_OTHERS = {"valid_split": None, "valid_fraction": 0.0, "max_samples": None}
+_OTHERS = {"valid_split": None, "valid_fraction": 0.0, "max_samples": None, "stream": False}
 
 
 def saying(kind: str) -> Callable[[Any], str]:

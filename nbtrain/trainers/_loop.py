@@ -20,15 +20,16 @@ from nbtrain.models.load import Device, Precision
 from nbtrain.runs import checkpoints, ranks
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _parts, _shares
+from nbtrain.trainers._feed import Feed, attach
 from nbtrain.trainers._guard import Guard
 from nbtrain.trainers._news import Clock, Complete, News, Told, callback
 
 POINTS = 500  # of the curve, where no --logging-steps is given: what a screen can show
 
 
-def planned_steps(params: Any, rows: int) -> int:
-    """Optimiser steps of a run over so many rows."""
-    if params.max_steps > 0:
+def planned_steps(params: Any, rows: int | None) -> int:
+    """Optimiser steps of a run over so many rows; None: nobody knows, and the steps are given."""
+    if params.max_steps > 0 or rows is None:
         return int(params.max_steps)
     at_once = params.batch_size * ranks.count()
     return math.ceil(math.ceil(rows / at_once) / params.gradient_accumulation) * int(params.epochs)
@@ -56,12 +57,12 @@ def begins_at(params: Any, run: ActiveRun) -> Path | None:
 
 
 def arguments(
-    params: Any, run: ActiveRun, *, rows: int, device: Device, precision: Precision, evaluate: bool
+    params: Any, run: ActiveRun, *, rows: int | None, device: Device, precision: Precision, evaluate: bool
 ) -> dict[str, Any]:
     """TrainingArguments for these parameters, as keywords: every choice of device and precision is ours.
 
     Args:
-        rows: rows trained on.
+        rows: rows trained on; None where nobody knows: then an epoch has no end at which to save or to measure.
         evaluate: whether there are held-out rows.
 
     Raises:
@@ -73,11 +74,15 @@ def arguments(
             fix="--batch-size with --gradient-accumulation gives the same steps.",
         )
     steps = planned_steps(params, rows)
+    strategies = {"save": params.save_strategy, "eval": params.eval_strategy if evaluate else "no"}
+    if rows is None and "epoch" in strategies.values():
+        strategies = {name: "steps" if kind == "epoch" else kind for name, kind in strategies.items()}
+        run.warn(f"An epoch of this stream has no known end: saved and measured every {params.save_steps} steps.")
     fused = params.optimizer == "adamw_torch" and device.kind in ("cpu", "cuda")
     return {
         "output_dir": str(run.folder.checkpoints),
         "seed": params.seed,
-        "max_steps": params.max_steps if params.max_steps > 0 else -1,
+        "max_steps": steps if params.max_steps > 0 or getattr(params, "stream", False) else -1,
         "num_train_epochs": params.epochs,
         "per_device_train_batch_size": params.batch_size,
         "per_device_eval_batch_size": params.eval_batch_size,
@@ -98,9 +103,9 @@ def arguments(
         "logging_first_step": True,
         # on: a loss that is no number is left out of the curve, as its step is left out of the training
         "logging_nan_inf_filter": params.on_nan == "skip",
-        "eval_strategy": params.eval_strategy if evaluate else "no",
+        "eval_strategy": strategies["eval"],
         "eval_steps": params.eval_steps or params.save_steps,
-        "save_strategy": params.save_strategy,
+        "save_strategy": strategies["save"],
         "save_steps": params.save_steps,
         "save_total_limit": None,  # ours deletes none before the next one is verified
         "report_to": "none",
@@ -157,6 +162,11 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
     news = News(params, run, guard, told)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback(news))
+    if isinstance(feed := trainer.train_dataset, Feed):
+        attach(trainer, feed)
+        news.beside = feed.save
+        if run.resume_from is not None:
+            feed.load(run.resume_from)
     trainer.training_step = _counted(trainer.training_step, news.clock, guard)
     trainer.evaluate = news.evaluate = _aside(trainer.evaluate, news.clock)
     # it walks all modules at each batch, for a figure that nobody is shown

@@ -103,6 +103,7 @@ class News:
         stopping: whether a stop was asked. pausing: whether to wait when the checkpoint is written.
         best: the best evaluation up to now.
         evaluate: measures held-out rows; whoever trains sets it.
+        beside: puts into a checkpoint what else belongs there.
     """
 
     def __init__(self, params: Any, run: ActiveRun, guard: Guard | None, told: Told) -> None:
@@ -114,6 +115,7 @@ class News:
         self.again: list[Changed] = []  # changes that the run had before it went back to a checkpoint
         self.best = Best(told.metric, params.early_stopping_threshold)
         self.evaluate: Callable[[], Any] = dict
+        self.beside: Callable[[Path], object] = lambda path: None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         run, begin, here = self.run, self.run.resume_from, self.run.folder.path
@@ -226,6 +228,7 @@ class News:
                     self.stopping = control.should_training_stop = True
 
     def _commit(self, path: Path, step: int) -> None:
+        self.beside(path)
         checkpoints.commit(path)
         self.run.emit(Saved(step=step, path=str(path.relative_to(self.run.folder.path))))
         checkpoints.rotate(self.run.folder, self.params.save_total_limit, spare=self.best_checkpoint())

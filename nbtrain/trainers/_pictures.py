@@ -21,6 +21,7 @@ from nbtrain.models import load
 from nbtrain.models.faults import in_words
 from nbtrain.models.pretrained import TINY
 from nbtrain.params import option
+from nbtrain.params.streaming import not_streamed
 from nbtrain.params.usual import names_of
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder
@@ -36,6 +37,10 @@ class Pictures(BaseModel):
     """Where the pictures stand, and how they are changed."""
 
     image_column: str = option("image", "column of the pictures: paths, or the pictures themselves", group="Data")
+    stream: bool = not_streamed(
+        "its rows are paths, which are mapped; a picture is only opened when its batch is made, so memory does not "
+        "grow with their number."
+    )
     augmentation: str = option(
         "auto",
         f"changes drawn anew each epoch: auto (what cannot hurt here), none, or of {', '.join(CHANGES)}, with commas",

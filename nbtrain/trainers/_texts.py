@@ -16,6 +16,7 @@ from nbtrain.data import check as judge
 from nbtrain.data import columns, read
 from nbtrain.data.labelled import TEXTS, Form, Texts
 from nbtrain.data.places import Places
+from nbtrain.data.stream import first
 from nbtrain.data.tokens import identity
 from nbtrain.errors import ParamError
 from nbtrain.models import load
@@ -144,11 +145,12 @@ def tell_cut(tokens: Any, longest: int, run: ActiveRun) -> None:
     """A notice of what is not read."""
     import numpy
 
-    cut = numpy.asarray(tokens["cut"][:])
+    rows, of = first(tokens)
+    cut = numpy.asarray(rows["cut"][:])
     if cut.any():
         run.warn(
-            f"Longer than {longest:,} tokens: {numpy.count_nonzero(cut):,} of {len(cut):,} rows; {cut.sum():,} tokens "
-            "are cut off at their ends (--max-seq-length)."
+            f"{of}Longer than {longest:,} tokens: {numpy.count_nonzero(cut):,} of {len(cut):,} rows; {cut.sum():,} "
+            "tokens are cut off at their ends (--max-seq-length)."
         )
 
 

@@ -30,7 +30,7 @@ from nbtrain.params.usual import Headed, alone
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _drawn, _encoder, _examples, _pictures
 
-AUTO = "AutoModelForObjectDetection"
+AUTO, PIPELINE = "AutoModelForObjectDetection", "object-detection"
 BETTER = "PekingU/rtdetr_r18vd"
 USUAL = ("objects", "annotations", "boxes", "labels")
 HARMLESS = ("crop", "colour")

@@ -21,6 +21,7 @@ from nbtrain.evaluate.examples import Examples
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import Streaming
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _classes, _encoder, _examples, _texts
@@ -37,6 +38,7 @@ class TextClassificationParams(
     Headed,
     Basic,
     Data,
+    Streaming,
     Model,
     Optim,
     Precision,
@@ -56,6 +58,7 @@ class TextClassificationParams(
 
 
 Params = TextClassificationParams
+PIPELINE = "text-classification"
 says = _examples.saying("classes")
 
 
@@ -64,7 +67,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     _encoder.begin(params)
     run.stage("reading the data")
     splits = read.read(params, run.folder.data, by=partial(_classes_of, params))
-    form = _form(params, splits.train)
+    form = _form_of(params, splits)
     splits = _encoder.judged(params, run, splits, form)
     run.warn("\n".join(_balance(splits, form)))
     classes = _classes.Classes(form.labels, params.threshold)
@@ -114,15 +117,20 @@ def _mark(classes: _classes.Classes, form: Form, row: Mapping[str, Any]) -> Any:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged, and the classes by split."""
     splits = read.read(params, cache, by=partial(_classes_of, params))
-    form = _form(params, splits.train)
+    form = _form_of(params, splits)
     return _encoder.check(params, splits, form, more=_balance, rendered=partial(_texts.rendered, params, form))
 
 
-def _form(params: Any, rows: Any) -> Form:
+def _form_of(params: Any, splits: read.Splits) -> Form:
+    # what is held out of a stream is not chosen by class: the only row of one may be there
+    return _form(params, splits.train, splits.valid if params.stream else None)
+
+
+def _form(params: Any, rows: Any, held_out: Any = None) -> Form:
     """How the rows are read, with their classes."""
     targets = [params.target_column] if "target_column" in params.given() else []
     columns, numbers = labelled.find(rows, params.column_mapping, _texts.named(params), targets, classes=True)
-    found = labels.find(rows, columns["target"], several=params.multi_label, order=params.labels)
+    found = labels.find(rows, columns["target"], several=params.multi_label, order=params.labels, held_out=held_out)
     return Form(columns, found, numbers)
 
 

@@ -18,12 +18,14 @@ from pydantic import BeforeValidator
 
 from nbtrain.data import labelled, read
 from nbtrain.data.labelled import Form
+from nbtrain.data.stream import Stream
 from nbtrain.errors import ParamError
 from nbtrain.evaluate.examples import Examples
 from nbtrain.evaluate.numbers import measure
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import Streaming
 from nbtrain.params.usual import Headed, names_of
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples, _numbers, _texts
@@ -35,7 +37,7 @@ __all__ = ["Params", "TextRegressionParams", "check", "evaluate", "opened", "pre
 
 
 class TextRegressionParams(
-    _texts.Columns, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+    _texts.Columns, Headed, Basic, Data, Streaming, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
 ):
     """Parameters of `text-regression`."""
 
@@ -51,6 +53,7 @@ class TextRegressionParams(
 
 
 Params = TextRegressionParams
+PIPELINE = "text-classification"
 says = _examples.saying("numbers")
 
 
@@ -66,9 +69,10 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
     longest = _encoder.longest(params, config, tokenizer)
     tokens = _texts.tokenised(splits, form, tokenizer, longest=longest, target=form.values, cache=run.folder.data)
     _texts.tell_cut(tokens["train"], longest, run)
-    numbers = _numbers.Numbers.of(tokens["train"]["labels"][:], form.names, scale=params.scale_targets)
+    values = {name: _values(rows, form, tokens[name]) for name, rows, _ in splits.items()}
+    numbers = _numbers.Numbers.of(values["train"], form.names, scale=params.scale_targets)
     numbers.describe(config)
-    run.warn("\n".join(_numbers.spread({name: rows["labels"][:] for name, rows in tokens.items()}, form.names)))
+    run.warn("\n".join(_numbers.spread(values, form.names)))
     held = tokens.get("valid")
     shown = splits.valid if splits.valid is not None else splits.train
     expected = numbers.expected((held if held is not None else tokens["train"])["labels"][:])
@@ -108,6 +112,17 @@ def _form(params: Any, rows: Any) -> Form:
     columns, texts = labelled.find(rows, params.column_mapping, _texts.named(params), targets, classes=False)
     form = Form(columns, numbers=texts)
     return replace(form, names=labelled.named(rows, form.targets))
+
+
+def _values(rows: Any, form: Form, tokens: Any) -> Any:
+    """(rows, targets) floats."""
+    import numpy
+
+    if not isinstance(rows, Stream):
+        return tokens["labels"][:]
+    columns = rows.select_columns(list(form.targets))
+    found = numpy.fromiter((value for row in columns for value in form.values(row)), dtype=float)
+    return found.reshape(-1, len(form.names))
 
 
 def _spread(splits: read.Splits, form: Form) -> list[str]:

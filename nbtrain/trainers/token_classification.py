@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbtrain.data import read, tags
+from nbtrain.data import read, stream, tags
 from nbtrain.data.tags import Form, Tagged
 from nbtrain.errors import DataError
 from nbtrain.evaluate import classes, figures, text
@@ -22,11 +22,12 @@ from nbtrain.models import faults
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import Streaming
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples, _texts
 
-AUTO = "AutoModelForTokenClassification"
+AUTO, PIPELINE = "AutoModelForTokenClassification", "token-classification"
 SHOWN = 3  # held-out rows that are tagged again and again
 LISTED = 20  # wrong rows in the report
 IGNORED = -100  # the label that torch's cross entropy passes over
@@ -34,7 +35,7 @@ _ASKED = 32  # rows that a saved model is asked at once
 
 
 class TokenClassificationParams(
-    Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+    Headed, Basic, Data, Streaming, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
 ):
     """Parameters of `token-classification`."""
 
@@ -182,13 +183,11 @@ def _tokenised(rows: Any, form: Form, tokenizer: Any, longest: int, warn: Callab
         return encoded
 
     tokens = rows.select_columns(columns).map(made, batched=True, remove_columns=columns)
-    if unread := sum(tokens["unread"]):
-        cut = sum(count > 0 for count in tokens["unread"])
-        warn(
-            f"Longer than {longest} pieces, or without any: {unread:,} tokens in {cut:,} of {len(tokens):,} rows are "
-            "neither trained nor measured (--max-seq-length)."
-        )
-    return tokens.remove_columns("unread")
+    seen, of = stream.first(tokens)
+    if unread := [count for count in seen["unread"] if count]:
+        what = f"{of}Longer than {longest} pieces, or without any: {sum(unread):,} tokens in {len(unread):,} of "
+        warn(f"{what}{len(seen):,} rows are neither trained nor measured (--max-seq-length).")
+    return tokens.select_columns([name for name in tokens.column_names if name != "unread"])
 
 
 def _collate(tokenizer: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,19 +16,54 @@ CHATS = [
 
 def test_a_prompt_is_shown_with_what_is_trained_of_it(workdir):
     found = nbtrain.check(nbtrain.LLMTrainingParams(trainer="sft", data_path=CHATS))
-    (first, *_) = found.rendered.rows
+    ((_, first), *_) = found.rendered.rows
     assert ["".join(text for text, trained in first if trained)] == [f"{found.rows['train'][0][1][1]}<|im_end|>"], (
         "the answer and its end, no more"
     )
     assert "Question" in "".join(text for text, trained in first if not trained)
     lines = found.lines()
-    marked = next(line for line in lines if "⟦" in line and "stands between" not in line)
+    marked = next(line for line in lines if "⟦" in line and "between" not in line)
     assert "⟦Answer" in marked
+
+
+def test_rows_of_the_notebook_are_told_by_their_kind_and_files_by_their_names(workdir, tmp_path):
+    import pandas as pd
+
+    frame = pd.DataFrame([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(20)])
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for data, told in ((frame, "pandas.DataFrame of the notebook"), (str(tmp_path / "rows.csv"), "rows.csv")):
+        found = nbtrain.check(nbtrain.TextClassificationParams(data_path=data))
+        (line,) = (each for each in found.told if each.startswith("Data: "))
+        assert line.endswith(told)
 
 
 def test_all_is_trained_where_a_method_trains_all(workdir):
     found = nbtrain.check(nbtrain.LLMTrainingParams(trainer="default", data_path=[{"text": "one two"}] * 3))
-    assert [trained for _, trained in found.rendered.rows[0]] == [True]
+    assert [trained for _, trained in found.rendered.rows[0][1]] == [True]
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo", "reward"])
+def test_both_answers_of_a_pair_are_shown_with_where_they_begin(workdir, method):
+    rows = [{"prompt": f"Question {n}?", "chosen": f"Good {n}.", "rejected": f"Bad {n}."} for n in range(10)]
+    found = nbtrain.check(nbtrain.LLMTrainingParams(trainer=method, data_path=rows))
+    names, parts = zip(*found.rendered.first(), strict=True)
+    assert names == ("The chosen answer", "The rejected answer")
+    for pieces, word in zip(parts, ("Good", "Bad"), strict=True):
+        read, marked = ("".join(text for text, each in pieces if each is learnt) for learnt in (False, True))
+        assert "Question" in read and marked.startswith(word)
+    assert any(line.startswith("Tokens, train, rejected: ") for line in found.rendered.lines)
+    lines = found.lines()
+    (head,) = (line for line in lines if line.startswith("The chosen answer as the model reads it"))
+    assert found.rendered.marked in head and "The rejected answer:" in lines
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_of_a_prompt_nothing_is_trained(workdir, method):
+    rows = [{"prompt": f"Question {n}?"} for n in range(10)]
+    found = nbtrain.check(nbtrain.LLMTrainingParams(trainer=method, data_path=rows, rl_reward_fn="length"))
+    ((name, pieces),) = found.rendered.first()
+    assert name == "The first prompt" and [marked for _, marked in pieces] == [False]
+    assert "The first prompt as the model reads it:" in found.lines()
 
 
 def test_lengths_and_what_is_cut_are_told(workdir):

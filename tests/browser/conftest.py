@@ -1,5 +1,6 @@
 """A real JupyterLab in a real Chromium. Skipped only where there is no browser, never in CI."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -74,6 +75,12 @@ class Lab:
 
     def wait_idle(self, seconds=60):
         self.until(lambda: self.kernel_status() == "idle", seconds)
+
+    def restart(self):
+        """Restart the kernel, and wait until it can be used."""
+        self.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();")
+        self.page.wait_for_timeout(1000)
+        self.wait_idle(60)
 
     def until(self, holds, seconds=30):
         """Wait until `holds()` is true and return its value; fails with a picture of the page."""
@@ -222,11 +229,19 @@ def chromium():
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
-    port = _free_port()
     home = tmp_path_factory.mktemp("home")
     (home / "labconfig").mkdir()
     disabled = {"@jupyterlab/apputils-extension:announcements": True}  # its question would lie over what is looked at
     (home / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+    command = [sys.executable, "-m", "jupyterlab", "--expose-app-in-browser", "--LabApp.news_url="]
+    with serving([*command, "--IdentityProvider.token=t", f"--ServerApp.root_dir={folder}"], folder, home) as address:
+        yield address, folder
+
+
+@contextlib.contextmanager
+def serving(command, folder, home):
+    """The address of a server of notebooks, as long as it runs; its settings are those of `home`."""
+    port = _free_port()
     environment = {
         **os.environ,
         "HOME": str(home),
@@ -234,32 +249,41 @@ def server(tmp_path_factory):
         "IPYTHONDIR": str(home / "ipython"),
     }
     environment.pop("CI", None)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", "--allow-root"]
-    settings = [f"--port={port}", "--IdentityProvider.token=t", "--LabApp.news_url=", f"--ServerApp.root_dir={folder}"]
-    with (folder.parent / "lab.log").open("wb") as log:
-        process = subprocess.Popen(command + settings, cwd=folder, env=environment, stdout=log, stderr=log)
+    with (folder.parent / f"server-{port}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--no-browser", "--allow-root", f"--port={port}"],
+            cwd=folder, env=environment, stdout=log, stderr=log,
+        )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     for _ in range(300):
         try:
             urllib.request.urlopen(f"{address}/api?token=t", timeout=1).read()
             break
         except OSError:
-            assert process.poll() is None, "JupyterLab ended while starting"
+            assert process.poll() is None, "the server ended while starting"
             time.sleep(0.2)
-    yield address, folder
-    process.terminate()
-    process.wait(20)
+    try:
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.fixture
-def lab(chromium, server, request):
+def kind():
+    """How pages of the server are driven."""
+    return Lab
+
+
+@pytest.fixture
+def lab(chromium, server, kind, request):
     """A page of the shared server, with a folder and a kernel of its own; no run outlives the test."""
     address, root = server
     folder = root / request.node.name
     folder.mkdir()
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
-    yield Lab(page, address, folder)
+    yield kind(page, address, folder)
     context.close()
     for session in _ask(f"{address}/api/sessions"):
         _ask(f"{address}/api/sessions/{session['id']}", "DELETE")
@@ -267,6 +291,27 @@ def lab(chromium, server, request):
         worker = launch.attach(run)
         if worker is not None:
             worker.kill()
+
+
+@pytest.fixture
+def pictures():
+    """The folder of the pictures."""
+    PICTURES.mkdir(exist_ok=True)
+    return PICTURES
+
+
+@pytest.fixture
+def audit():
+    """What axe-core finds against WCAG 2.2 A and AA in a part of a page: a line a fault."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def go(page, within):
+        rules = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+        options = {"runOnly": rules, "resultTypes": ["violations"]}
+        found = Axe().run(page, {"include": [[within]]}, options).response["violations"]
+        return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
+
+    return go
 
 
 def _ask(address, method="GET"):

@@ -35,7 +35,7 @@ def test_answers_are_drawn_in_their_cells(lab, look):
         "%autotrain lr-find llm --trainer sft --max-samples 48 --batch-size 4 --steps 30 --lowest 1e-5 --highest 10",
     )
     data = look(1, "check-chats")
-    assert "is trained, the rest is only read" in data
+    assert "is what is trained; the rest is only read" in data
     assert lab.cell(1).locator(".prompt .learnt").count() >= 3
     look(2, "check-pictures")
     assert lab.cell(2).locator("figure img").count() == 8

@@ -34,7 +34,7 @@ def step_shown(lab, index):
     )
 
 
-def test_the_curve_and_the_samples_come_while_it_trains_and_one_output_is_saved(lab):
+def test_the_curve_and_the_samples_come_while_it_trains_and_one_output_is_saved(lab, audit):
     lab.open(f"run = %autotrain {TINY} {STEPS} --max-steps 40 --project-name grows", "run.status, run.record.step")
     lab.start(1)
     lab.until(lambda: "Samples at the start" in lab.text(1), 90)
@@ -58,6 +58,7 @@ def test_the_curve_and_the_samples_come_while_it_trains_and_one_output_is_saved(
         lab.picture(f"finished-{theme.lower()}")
         ratio, text = lab.weakest_contrast(1)
         assert ratio >= 4.5, f"{text!r} has a contrast of {ratio:.2f} in the {theme} theme"
+        assert audit(lab.page, ".nbtrain") == []
 
 
 def test_the_kernel_is_free_during_a_background_run_and_a_reloaded_page_finds_it_again(lab):
@@ -102,9 +103,7 @@ def test_a_run_outlives_its_kernel_and_is_attached_stopped_and_resumed_on_one_cu
     )
     lab.run(1)
     before = lab.until(lambda: step_shown(lab, 1) > 12 and step_shown(lab, 1), 90)
-    lab.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();")
-    lab.page.wait_for_timeout(1000)
-    lab.wait_idle(60)
+    lab.restart()
     lab.run(2)
     lab.run(3)
     attached = lab.until(lambda: step_shown(lab, 3), 30)

@@ -65,7 +65,7 @@ def checked(text="a text"):
         {"train": (((text, text),),), "valid": ()},
         (Fault("train", 3, text, text, text, text),),
         {"train": Counter({text: 3, "other": 1}), "valid": Counter({text: 1})},
-        Rendered((((text, False), (text, True)),), (text,)),
+        Rendered(((text, ((text, False), (text, True))),), (text,), text),
         ((text, "/9j/4AAQ"),),
     )
 
@@ -121,7 +121,7 @@ def test_a_plan_that_does_not_fit_says_so_in_words_and_what_helps(page_of):
 def test_what_is_trained_of_a_prompt_is_marked_and_said():
     html = bundle(checked("word"))["text/html"]
     assert '<span class="read">word</span><span class="learnt">word</span>' in html
-    assert "50% of its letters are trained" in html
+    assert "50% of its letters are underlined" in html
 
 
 def test_a_burst_of_the_loss_does_not_flatten_the_curve():

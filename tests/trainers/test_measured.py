@@ -6,10 +6,10 @@ import pytest
 
 from nbtrain import fit, measuring, trainers
 from nbtrain.errors import DataError
-from nbtrain.evaluate import metrics
+from nbtrain.evaluate import metrics, order
 from nbtrain.run import Run
 
-# room: (parameters, metric by name: what the room itself calls it)
+# room and trainer: (parameters, metric by name: what the room itself calls it)
 ROOMS = {
     "text-classification": ({"max_samples": 60}, {"accuracy": "accuracy", "f1": "f1_macro", "auc": "auc"}),
     "text-regression": ({"max_samples": 60}, {"rmse": "rmse", "spearman": "spearman"}),
@@ -20,6 +20,11 @@ ROOMS = {
     "image-regression": ({}, {"mae": "mae", "rmse": "rmse"}),
     "vlm": ({"generate_rows": 40}, {"f1": "f1", "exact_match": "exact_match"}),
     "object-detection": ({}, {"map": "map", "recall_100": "recall_100"}),
+    "llm reward": ({"max_samples": 40}, {"accuracy": "accuracy", "margin": "margin"}),
+    "sentence-transformers pair_score": ({"max_samples": 60}, {"spearman": "spearman", "pearson": "pearson"}),
+    "sentence-transformers pair_class": ({"max_samples": 60}, {"average_precision": "average_precision"}),
+    "sentence-transformers triplet": ({"max_samples": 60}, {"accuracy": "accuracy"}),
+    "sentence-transformers qa": ({"max_samples": 60}, {name: name for name in order.RETRIEVAL}),
 }
 SFT = {"trainer": "sft", "max_samples": 24, "max_seq_length": 64, "sample_max_new_tokens": 4, "max_steps": 1}
 
@@ -33,8 +38,8 @@ def trained(place, room, **values):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_saved_model_comes_to_what_its_run_measured(room, tmp_path):
-    given, names = ROOMS[room]
-    run = trained(tmp_path, room, lr=1e-3, max_steps=2, **given)
+    (given, names), (room, _, trainer) = ROOMS[room], room.partition(" ")
+    run = trained(tmp_path, room, lr=1e-3, max_steps=2, **given, **({"trainer": trainer} if trainer else {}))
     assert run.status == "finished"
     found = run.evaluate(metrics=list(names))
     for name, own in names.items():
@@ -62,6 +67,16 @@ def test_a_model_of_preferences_is_measured_by_what_is_preferred(trainer, tmp_pa
     assert run.status == "finished", run.error
     found = run.evaluate(metrics=["bleu", "rouge1", lambda said, right: len(right)])
     assert found["lambda"] > 0 and 0 <= found["rouge1"] <= 1
+
+
+def test_a_policy_is_measured_by_answers_that_stand_beside_its_prompts(tmp_path):
+    rows = [{"prompt": f"What is {n} and {n}?", "answer": str(2 * n)} for n in range(12)]
+    given = {"trainer": "grpo", "rl_reward_fn": "length", "max_steps": 1, "rl_max_new_tokens": 4, "batch_size": 4}
+    run = trained(tmp_path, "llm", data_path=rows, rl_num_generations=2, sample_max_new_tokens=4, **given)
+    assert run.status == "finished", run.error
+    assert run.evaluate(metrics=["exact_match"]).keys() == {"exact_match"}
+    with pytest.raises(DataError, match="prompts, without answers"):
+        run.evaluate([{"prompt": row["prompt"]} for row in rows], metrics=["exact_match"])
 
 
 def test_plain_text_has_a_perplexity_and_nothing_to_compare_with(tmp_path):

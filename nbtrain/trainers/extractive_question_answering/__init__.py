@@ -26,6 +26,7 @@ from nbtrain.models import faults
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import not_streamed
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples, _texts
@@ -46,6 +47,10 @@ class ExtractiveQuestionAnsweringParams(
     text_column: str = option("context", "column of the text that holds the answer", group="Data")
     question_column: str = option("question", "column of the question", group="Data")
     answer_column: str = option("answers", "column of the answers, with or without their offsets", group="Data")
+    stream: bool = not_streamed(
+        "a text is read in pieces that are put together again by the number of its question. Rows are mapped from the "
+        "disk, so data may be larger than the memory."
+    )
     max_seq_length: int = option(
         384, "question and piece of the text that are read together", group="Model", unit="tokens", ge=32
     )
@@ -71,6 +76,7 @@ class ExtractiveQuestionAnsweringParams(
 
 
 Params = ExtractiveQuestionAnsweringParams
+PIPELINE = "question-answering"
 says = _examples.saying("answers")
 
 

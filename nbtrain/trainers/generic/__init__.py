@@ -27,6 +27,7 @@ from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic
 from nbtrain.params.options import Location
+from nbtrain.params.streaming import not_streamed
 from nbtrain.redact import redact
 from nbtrain.runs import together
 from nbtrain.runs.active import ActiveRun
@@ -41,6 +42,7 @@ _TAIL = 12  # lines of the output that are told
 class GenericParams(Basic, Base):
     """Parameters of `generic`."""
 
+    stream: bool = not_streamed("the script reads its data by itself: what is streamed, and how, is written there.")
     script_path: Location | None = option(
         None, "script, or folder with a script.py, to run", group="Basic", essential=True
     )

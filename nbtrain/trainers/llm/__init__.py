@@ -30,6 +30,7 @@ from nbtrain.trainers.llm import (
     _evaluation,
     _preferences,
     _reinforced,
+    _streaming,
     _together,
     default,
     dpo,
@@ -141,6 +142,7 @@ class LLMTrainingParams(
     _together.Together,
     Basic,
     Data,
+    _streaming.Streamed,
     Model,
     Optim,
     Precision,
@@ -165,6 +167,7 @@ class LLMTrainingParams(
 
 
 Params = LLMTrainingParams
+PIPELINE = dict.fromkeys(METHODS, "text-generation") | {"reward": "text-classification"}
 
 
 def _method(params: Any) -> ModuleType:
@@ -203,12 +206,16 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | Non
 
 
 def says(params: Any) -> str:
-    """The kind of what its models say; '' by a method whose rows have nothing to compare it with."""
-    return {"sft": "texts", "default": "texts", "dpo": "replies", "orpo": "replies"}.get(params.method, "")
+    """The kind of what its models say."""
+    kinds = {"sft": "texts", "default": "texts", "reward": "pairs"}
+    return kinds.get(params.method, "replies")
 
 
 def examples(params: Any, data: Any, cache: Path) -> Examples:
     """The rows to measure a saved model on; see `evaluate.examples`."""
+    method = _method(params)
+    if hasattr(method, "examples"):
+        return method.examples(params, data, cache)  # type: ignore[no-any-return]
     return _evaluation.examples(params, data, cache, predict)
 
 

@@ -22,7 +22,7 @@ from nbtrain.trainers.llm._language import Prepare
 # they shape what is trained on, and held-out rows are measured as they are
 _PLAIN = {"conversation_extension": 1, "save_processed_data": "none", "auto_convert_dataset": False}
 _TAUGHT = {"use_distillation": False, "teacher_model": None}
-_WHOLE = {"valid_split": None, "valid_fraction": 0.0, "max_samples": None}
+_WHOLE = {"valid_split": None, "valid_fraction": 0.0, "max_samples": None, "stream": False}
 
 
 def evaluate(params: Any, path: str, data: Any, prepare: Prepare) -> dict[str, float]:
@@ -52,16 +52,16 @@ def evaluate(params: Any, path: str, data: Any, prepare: Prepare) -> dict[str, f
 
 
 def examples(params: Any, data: Any, cache: Path, predict: Callable[..., list[Any]]) -> Examples:
-    """What is asked of a model that was trained on chats, each up to its first answer, or on preferences.
+    """What is asked of a model that was trained on chats, each up to its first answer, on preferences or by rewards.
 
     Args:
         predict: the room's.
 
     Raises:
-        DataError: the rows are plain text, which holds no questions.
+        DataError: the rows are plain text, which holds no questions; or prompts without answers.
     """
-    preferred = params.method in ("dpo", "orpo")
-    asked, answers = _preferred(params, data, cache) if preferred else _answered(params, data, cache)
+    rows = _preferred if params.method in ("dpo", "orpo") else _answered
+    asked, answers = rows(params, data, cache)
 
     def ask(model: Any, tokenizer: Any, some: Sequence[Any]) -> list[str]:
         # the likeliest answer, as long as the longest that is right
@@ -69,19 +69,31 @@ def examples(params: Any, data: Any, cache: Path, predict: Callable[..., list[An
         how = {"temperature": 0.0, "max_new_tokens": longest}
         return [text.strip() for text in predict(params, model, tokenizer, some, **how)]
 
-    return Examples("replies" if preferred else "texts", asked, [[answer] for answer in answers], ask)
+    return Examples("texts" if params.method == "sft" else "replies", asked, [[answer] for answer in answers], ask)
 
 
 def _answered(params: Any, data: Any, cache: Path) -> tuple[list[Any], list[str]]:
     """The chats up to their first answers, and those."""
-    rows, form = _examples.judged(params.but(**_PLAIN), data, cache, partial(_language.text_or_chat, params))
-    if form.name == "text" or params.method != "sft":
+    rewarded = params.method in ("ppo", "grpo")  # their prompts may stand beside answers
+    recognise = _answers_beside if rewarded else _language.text_or_chat
+    rows, form = _examples.judged(params.but(**_PLAIN), data, cache, partial(recognise, params))
+    if form.name == "text" or params.method == "default":
         what = "plain text has no question and no answer to compare with what the model writes"
         raise DataError(what, fix="--eval-metrics perplexity; or sft on rows with questions and answers")
     chats = [chat.messages(row, form) for row in rows]
     places = [next(at for at, turn in enumerate(each) if turn["role"] == "assistant") for each in chats]
     answers = [str(each[at]["content"]) for each, at in zip(chats, places, strict=True)]
     return [each[:at] for each, at in zip(chats, places, strict=True)], answers
+
+
+def _answers_beside(params: Any, splits: Any) -> chat.Form:
+    """How rows of prompts hold answers, too."""
+    named = {"prompt": params.prompt_text_column} if params.prompt_text_column else {}
+    try:
+        return chat.recognise(splits.train, params.column_mapping, named)
+    except DataError as error:
+        fix = "name their column: --column-mapping; or measure on other rows: --eval-dataset-path"
+        raise DataError("the rows are prompts, without answers to compare with", why=error.what, fix=fix) from None
 
 
 def _preferred(params: Any, data: Any, cache: Path) -> tuple[list[Any], list[str]]:

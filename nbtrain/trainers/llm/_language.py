@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from nbtrain.data import check as judge
 from nbtrain.errors import ParamError
 from nbtrain.models import load
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _loop
+from nbtrain.trainers import _feed, _loop
 from nbtrain.trainers._samples import Manner, Prompt, generate
 from nbtrain.trainers.llm import (
     _coach,
@@ -114,7 +114,7 @@ def check(
     """The data, read and judged; what a run would stop at is told with everything else.
 
     Args:
-        prepare: of a method whose rows have labels; they can then be shown with what is trained of them.
+        prepare: of the method; rows can then be shown in tokens, with what is trained of them.
     """
     splits = reading(params, cache)
     form = recognise(params, splits)
@@ -161,7 +161,7 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
 
 def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: Tokens) -> tuple[Any, dict[str, Any]]:
     """The Trainer, and what is known at the start."""
-    precision, arguments, facts = settled(params, run, model, tokens)
+    tokens, (precision, arguments, facts) = settled(params, run, model, tokens)
     way = _ways.choose(params, run, model, tokenizer, precision)
     if params.auto_find_batch_size:
         fitted, facts = _fitting.fitted(params, run, model, tokens.train, way.collate, precision, facts)
@@ -179,7 +179,7 @@ def _trainer(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: To
 
 def _by_native(params: Any, run: ActiveRun, model: Any, tokenizer: Any, tokens: Tokens, take: Any) -> dict[str, float]:
     """Train by the loop of our own."""
-    precision, _, facts = settled(params, run, model, tokens)
+    _, (precision, _, facts) = settled(params, run, model, tokens)
     way = _ways.choose(params, run, model, tokenizer, precision)
     if params.auto_find_batch_size:
         params, facts = _fitting.fitted(params, run, model, tokens.train, way.collate, precision, facts)
@@ -201,8 +201,8 @@ def _described(model: Any, tokenizer: Any, path: Path) -> None:
 
 def settled(
     params: Any, run: ActiveRun, model: Any, tokens: Tokens
-) -> tuple[load.Precision, dict[str, Any], dict[str, Any]]:
-    """The precision, the arguments of a Trainer, and what is known at the start."""
+) -> tuple[Tokens, tuple[load.Precision, dict[str, Any], dict[str, Any]]]:
+    """The rows as a Trainer takes them; the precision, its arguments, and what is known at the start."""
     import torch
 
     counts, device = load.parameter_counts(model), load.device()
@@ -210,9 +210,8 @@ def settled(
         run.warn(device.note)
     precision = load.precision(params, device, size=counts["parameters"])
     held_out = tokens.valid is not None
-    arguments = _loop.arguments(
-        params, run, rows=len(tokens.train), device=device, precision=precision, evaluate=held_out
-    )
+    rows, count = _feed.drawn(tokens.train, params, run)
+    arguments = _loop.arguments(params, run, rows=count, device=device, precision=precision, evaluate=held_out)
     facts = {
         "model": params.model,
         **counts,
@@ -220,10 +219,10 @@ def settled(
         "dtype": "bf16" if precision.bf16 else "fp16" if precision.fp16 else "fp32",
         "threads": torch.get_num_threads(),
         **_loop.together(params),
-        "rows": len(tokens.train),
+        **({} if count is None else {"rows": count}),
         "valid_rows": len(tokens.valid) if held_out else 0,
     }
-    return precision, arguments, facts
+    return replace(tokens, train=rows), (precision, arguments, facts)
 
 
 def _take(

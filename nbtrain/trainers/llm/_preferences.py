@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, model_validator
 
-from nbtrain.data import chat, encoding, preferences, read, sources
+from nbtrain.data import chat, encoding, preferences, read, sources, stream
 from nbtrain.data.preferences import Preferences
 from nbtrain.errors import DataError
 from nbtrain.models import load
@@ -22,6 +22,7 @@ from nbtrain.trainers._samples import Prompt, undisturbed
 from nbtrain.trainers.llm import _coach, _language, _pairs, _reference, _trl, _ways
 from nbtrain.trainers.llm._language import SHOWN, Tokens
 
+_PARTS = ("prompt_ids", "chosen_ids", "rejected_ids", "row")
 PAIRS, POLICIES = ("dpo", "orpo", "reward"), ("dpo", "orpo")
 
 
@@ -96,7 +97,7 @@ def recognise(params: Any, splits: read.Splits, *, prompted: bool = True) -> Pre
 
 def check(params: Any, cache: Path) -> list[str]:
     """The pairs, read and judged, for a screen."""
-    return _language.check(params, cache, recognise, reading)
+    return _language.check(params, cache, recognise, reading, prepare)
 
 
 def prepare(  # noqa: PLR0913  what a method is given, and a template
@@ -169,20 +170,29 @@ def _tokenised(params: Any, run: ActiveRun, rows: Any, form: Preferences, tokeni
         cache_file_name=str(run.folder.data / f"pairs-{rows._fingerprint}.arrow"),
         new_fingerprint=f"pairs-{rows._fingerprint}",  # else datasets pickles the tokenizer for one
     )
-    counts = {name: numpy.asarray(found[f"{name}_lost"]) for name in ("prompt", "chosen", "rejected")}
+    seen, of = stream.first(found)
+    counts = {name: numpy.asarray(seen[f"{name}_lost"]) for name in ("prompt", "chosen", "rejected")}
     answers = counts["chosen"] + counts["rejected"]
     for lost, told in ((counts["prompt"], "prompts lose their beginning"), (answers, "pairs of answers lose an end")):
         if lost.any():
-            run.warn(f"Too long: {numpy.count_nonzero(lost):,} of {len(found):,} {told}, {lost.sum():,} tokens in all.")
-    sides = zip(found["chosen_ids"], found["rejected_ids"], strict=True)
-    useful = [at for at, (one, other) in enumerate(sides) if one != other]
+            run.warn(f"{of}Too long: {numpy.count_nonzero(lost):,} of {len(seen):,} {told}, {lost.sum():,} tokens.")
+    useful = _differing(seen)
     if not useful:
-        raise DataError(
-            "no pair is left whose answers differ", fix="Allow longer rows: --block-size, --max-completion-length."
+        fix = "Allow longer rows: --block-size, --max-completion-length."
+        raise DataError("no pair is left whose answers differ", fix=fix)
+    if gone := len(seen) - len(useful):
+        run.warn(f"{of}Left out, {gone:,} of {len(seen):,} pairs: within the limits both sides agree.")
+    if isinstance(found, stream.Stream):
+        return found.map(
+            lambda some: {name: [some[name][at] for at in _differing(some)] for name in _PARTS}, batched=True
         )
-    if len(useful) < len(found):
-        run.warn(f"Left out, {len(found) - len(useful):,} of {len(found):,} pairs: within the limits both sides agree.")
-    return found.select(useful).select_columns(["prompt_ids", "chosen_ids", "rejected_ids", "row"])
+    return found.select(useful).select_columns(list(_PARTS))
+
+
+def _differing(pairs: Any) -> list[int]:
+    """Numbers of the pairs whose sides are not the same."""
+    sides = zip(pairs["chosen_ids"], pairs["rejected_ids"], strict=True)
+    return [at for at, (one, other) in enumerate(sides) if one != other]
 
 
 def _in_tokens(pair: preferences.Pair, template: encoding.Template) -> tuple[list[int], list[int], list[int]]:
@@ -250,7 +260,7 @@ def fit(params: Any, run: ActiveRun, make: Make, more: More = lambda *_: {}) -> 
     _ways.attend(params, model)
     beside = _reference.reference(params, run, model)
     run.stage("preparing")
-    precision, arguments, facts = _language.settled(params, run, model, tokens)
+    tokens, (precision, arguments, facts) = _language.settled(params, run, model, tokens)
     trainer = make(model, beside, tokenizer, tokens, arguments)
     measure = partial(more, trainer, beside)
     if tokens.teacher is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +20,10 @@ SHOWN = 3  # rows
 _ROWS = 2_000  # of a split, whose lengths are told; the tokens of a million rows take minutes
 _LETTERS = 2_400  # of a row
 _UNTRAINED = -100  # the label of a token that is only read
+_MARKED = {
+    **dict.fromkeys(("dpo", "orpo"), "what is made likelier where it is chosen, and less likely where it is rejected"),
+    "reward": "what the score is of; that of the chosen one is to be higher",
+}
 # they make other rows, or join them: what is looked at are rows as they stand
 _PLAIN = {"conversation_extension": 1, "save_processed_data": "none", "auto_convert_dataset": False, "packing": False}
 
@@ -51,21 +55,35 @@ def rendered(params: Any, form: Any, prepare: Callable[..., Any], cache: Path, s
         run = ActiveRun(folder, journal, sinks=(hear,))
         tokens = prepare(params, run, some, form, tokenizer, longest(params))
     rows = tokens.train.select(range(min(SHOWN, len(tokens.train))))
-    pieces = tuple(tuple(_pieces(row["input_ids"], row["labels"], tokenizer)) for row in rows)
+    parts = tuple((name, tuple(_pieces(ids, marks, tokenizer))) for row in rows for name, ids, marks in _parts(row))
     lengths = [line for name in few for line in _lengths(name, getattr(tokens, name), len(few[name]), splits)]
-    return judge.Rendered(pieces, (*lengths, *told))
+    return judge.Rendered(parts, (*lengths, *told), _MARKED.get(params.trainer, "what is trained"))
 
 
 def _first(rows: Any) -> Any:
     return rows.select(range(min(_ROWS, len(rows))))
 
 
-def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any) -> Iterator[tuple[str, bool]]:
-    """Runs of tokens that are trained, or are not, as text."""
+def _parts(row: Mapping[str, Any]) -> Iterator[tuple[str, list[int], list[bool]]]:
+    """What a model reads of a row: (name, tokens, which of them are marked)."""
+    if "labels" in row:
+        yield "", row["input_ids"], [label != _UNTRAINED for label in row["labels"]]
+        return
+    prompt = row["prompt_ids"]
+    sides = [side for side in ("chosen", "rejected") if f"{side}_ids" in row]
+    for side in sides:
+        answer = row[f"{side}_ids"]
+        yield f"The {side} answer", [*prompt, *answer], [False] * len(prompt) + [True] * len(answer)
+    if not sides:
+        yield "The first prompt", prompt, [False] * len(prompt)
+
+
+def _pieces(ids: Sequence[int], marks: Sequence[bool], tokenizer: Any) -> Iterator[tuple[str, bool]]:
+    """Runs of tokens that are marked, or are not, as text."""
     left = _LETTERS
-    for trained, pairs in groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != _UNTRAINED):
+    for marked, pairs in groupby(zip(ids, marks, strict=True), key=lambda pair: pair[1]):
         text = tokenizer.decode([token for token, _ in pairs], skip_special_tokens=False)
-        yield text[:left] + "…" * (len(text) > left), trained
+        yield text[:left] + "…" * (len(text) > left), marked
         left -= len(text)
         if left <= 0:
             return
@@ -74,10 +92,19 @@ def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any) -> Iterat
 def _lengths(name: str, tokens: Any, count: int, splits: Splits) -> Iterator[str]:
     if tokens is None:
         return
-    found = judge.lengths(tokens)
     whole = {each: len(rows) for each, rows, _ in splits.items()}[name]
     of = f" (the first {count:,} of {whole:,} rows)" if count < whole else ""
-    yield (
-        f"Tokens a row, {name}{of}: {found['min']:,} to {found['max']:,}, half of them up to {found['median']:,.0f}, "
-        f"95 of 100 up to {found['p95']:,.0f}; {found['cut']:,} are cut."
+    if "length" in tokens.column_names:
+        found = judge.lengths(tokens)
+        yield f"Tokens a row, {name}{of}: {_spread(found)}; {found['cut']:,} are cut."
+        return
+    for column in tokens.column_names:
+        if column.endswith("_ids"):
+            yield f"Tokens, {name}{of}, {column[:-4]}: {_spread(judge.spread([len(ids) for ids in tokens[column]]))}."
+
+
+def _spread(found: Mapping[str, float]) -> str:
+    return (
+        f"{found['min']:,} to {found['max']:,}, half of them up to {found['median']:,.0f}, "
+        f"95 of 100 up to {found['p95']:,.0f}"
     )

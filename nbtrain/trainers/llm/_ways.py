@@ -60,6 +60,9 @@ def choose(params: Any, run: ActiveRun, model: Any, tokenizer: Any, precision: P
         raise ParamError("--packing with sft needs flat rows", why=why, fix="leave --packing out")
     if params.backend != "auto":
         return Way(f"padded batches ({params.backend})", wide)
+    if params.stream:
+        run.warn(f"Batches are padded, of rows as they come: {why}.")
+        return Way("padded batches", wide)
     run.warn(f"Batches are padded, and rows of similar length stand together: {why}.")
     return Way("padded batches, grouped by length", wide, grouped=True)
 

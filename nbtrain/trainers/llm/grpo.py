@@ -92,7 +92,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged."""
-    return _language.check(params, cache, recognise)
+    return _language.check(params, cache, recognise, prepare=prepare)
 
 
 def in_whole_groups(params: Any, run: ActiveRun) -> Any:
@@ -173,7 +173,7 @@ def fit(  # noqa: PLR0913  what the data and the parameters have become
     _ways.attend(params, model)
     beside = _reference.reference(params, run, model) if params.rl_kl_coef else None
     run.stage("preparing")
-    precision, _, facts = _language.settled(params, run, model, tokens)
+    _, (precision, _, facts) = _language.settled(params, run, model, tokens)
     arguments = _loop.arguments(
         params,
         run,

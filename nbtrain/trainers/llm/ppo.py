@@ -94,7 +94,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what is wrong with the reward is told first."""
     _reinforced.reward(params)
-    return _language.check(params, cache, recognise)
+    return _language.check(params, cache, recognise, prepare=prepare)
 
 
 def fit(

@@ -12,16 +12,18 @@ from pydantic import BaseModel
 
 from nbtrain.data import chat
 from nbtrain.errors import ModelError, ParamError
+from nbtrain.evaluate import order
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models import load
 from nbtrain.models.pretrained import adapter_base
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder
+from nbtrain.trainers import _encoder, _examples
 from nbtrain.trainers._samples import undisturbed
 from nbtrain.trainers.llm import _language, _preferences, _trl, _ways
 from nbtrain.trainers.llm._language import SHOWN, Tokens
 
-__all__ = ["CANNOT_WRITE", "Reward", "check", "opened", "predict", "train", "usage"]
+__all__ = ["CANNOT_WRITE", "Reward", "check", "examples", "opened", "predict", "train", "usage"]
 
 AUTO = "AutoModelForSequenceClassification"
 CANNOT_WRITE = "a reward model gives a score to an answer; it writes none"
@@ -64,7 +66,7 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 
 def check(params: Any, cache: Path) -> list[str]:
     """The pairs, read and judged, for a screen."""
-    return _language.check(params, cache, _recognise, _preferences.reading)
+    return _language.check(params, cache, _recognise, _preferences.reading, partial(_prepare, []))
 
 
 def _recognise(params: Any, splits: Any) -> Any:
@@ -102,7 +104,7 @@ def _job(params: Any, tokens: Tokens, tokenizer: Any, texts: Sequence[tuple[str,
         loss=loss,
         logged=loss.since,
         rows=_scores,
-        measure=_measure,
+        measure=order.preference,
         show=partial(_show, texts),
         ready=partial(_ready, params),
     )
@@ -179,12 +181,6 @@ def _scores(outputs: Any, batch: Mapping[str, Any]) -> list[Any]:
     return list(torch.stack(outputs.logits.float().mean(-1).chunk(2), dim=1).cpu().numpy())
 
 
-def _measure(found: Sequence[Any]) -> dict[str, float]:
-    margins = [chosen - rejected for chosen, rejected in found]
-    count = max(len(margins), 1)
-    return {"accuracy": sum(margin > 0 for margin in margins) / count, "margin": sum(margins) / count}
-
-
 def _show(texts: Sequence[tuple[str, str, str]], found: Sequence[Any]) -> tuple[dict[str, str], ...]:
     return tuple(
         {
@@ -226,6 +222,26 @@ def predict(params: Any, model: Any, tokenizer: Any, rows: Sequence[Any], **sett
             given = {name: batch[name][: len(pairs)].to(model.device) for name in ("input_ids", "attention_mask")}
             scores += model(**given).logits.float().mean(-1).tolist()
     return scores
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The pairs to measure a saved scorer on; see `evaluate.examples`."""
+    given = _examples.reading(params, data)
+    splits = _preferences.reading(given, cache)
+    form = _recognise(given, splits)
+    pairs = [form.pair(row) for row in _examples.usable(params, splits, form, data)]
+    asked = [tuple(_whole(pair.prompt, side) for side in (pair.chosen, pair.rejected)) for pair in pairs]
+
+    def ask(model: Any, tokenizer: Any, some: Sequence[Any]) -> list[tuple[float, float]]:
+        scores = predict(params, model, tokenizer, [side for pair in some for side in pair])
+        return list(zip(scores[::2], scores[1::2], strict=True))
+
+    return Examples("pairs", asked, ["the first"] * len(asked), ask)
+
+
+def _whole(prompt: Any, said: Any) -> Any:
+    """A prompt and an answer as one text, or one chat."""
+    return f"{prompt}{said}" if isinstance(said, str) else [*prompt, *said]
 
 
 def _row_in_tokens(params: Any, tokenizer: Any, row: Any) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nbtrain.data import chat
+from nbtrain.data.stream import Stream
 from nbtrain.errors import ParamError
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
@@ -80,10 +81,23 @@ def prepare(params: Any, run: ActiveRun, splits: Any, form: Any, tokenizer: Any,
 
     train, valid = tokens(splits.train), tokens(splits.valid) if splits.valid is not None else None
     if params.packing:
-        from trl import pack_dataset
-
-        train = pack_dataset(train.select_columns(["input_ids", "labels"]), longest, strategy="bfd")
+        train = _packed(train.select_columns(["input_ids", "labels"]), longest)
     return Tokens(train, valid, tuple(_prompts(params, splits, form, tokenizer)))
+
+
+def _packed(rows: Any, longest: int) -> Any:
+    """Chats side by side in rows of at most `longest` tokens, best fit first, a thousand chats at a time."""
+    from trl import pack_dataset
+
+    if not isinstance(rows, Stream):
+        return pack_dataset(rows, longest, strategy="bfd")
+
+    def packed(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        from datasets import Dataset
+
+        return pack_dataset(Dataset.from_dict(batch), longest, strategy="bfd")[:]
+
+    return rows.map(packed, batched=True)
 
 
 def prompt(params: Any, tokenizer: Any, row: Any) -> Prompt:

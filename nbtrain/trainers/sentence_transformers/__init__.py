@@ -19,22 +19,27 @@ from pydantic import model_validator
 from nbtrain.data import read
 from nbtrain.data.labelled import Texts
 from nbtrain.errors import DataError, ParamError
+from nbtrain.evaluate.examples import Examples
 from nbtrain.models import load
 from nbtrain.models.adapters import with_adapter
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import not_streamed
 from nbtrain.params.usual import Headed, again, alone
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _loop, _texts
+from nbtrain.trainers import _encoder, _examples, _loop, _texts
 from nbtrain.trainers._samples import undisturbed
-from nbtrain.trainers.sentence_transformers import _learning, _measure, _rows
+from nbtrain.trainers.sentence_transformers import _compared, _learning, _measure, _rows
 
 BETTER = "sentence-transformers/all-MiniLM-L6-v2"
 COMPARED = 4  # texts that the saved model is asked, too
 _COUNTED = 1_000  # rows whose tokens are counted at once
 
-__all__ = ["Params", "SentenceTransformersParams", "check", "evaluate", "opened", "predict", "train", "usage"]
+__all__ = [
+    "Params", "SentenceTransformersParams", "check", "evaluate", "examples", "opened", "predict", "says", "train",
+    "usage",
+]  # fmt: skip
 
 
 Alone = alone(
@@ -57,6 +62,10 @@ class SentenceTransformersParams(
     )
     sentence1_column: str = option("sentence1", "column of the first text, or the question", group="Data")
     sentence2_column: str = option("sentence2", "column of the second text, or the answer", group="Data")
+    stream: bool = not_streamed(
+        "a batch must hold no text twice, so the rows of one are chosen among all of them. Rows are mapped from the "
+        "disk, so data may be larger than the memory."
+    )
     sentence3_column: str | None = option(
         None,
         "column of the text that is far from the first; none: found by its name",
@@ -99,6 +108,7 @@ class SentenceTransformersParams(
 
 
 Params = SentenceTransformersParams
+PIPELINE = "sentence-similarity"
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -230,6 +240,18 @@ def evaluate(params: Any, path: str, data: Any = None) -> dict[str, float] | Non
             return None
         model, _ = opened(params, path)
         return _measure.Exam(form, _rows.tidy(rows, form), params.eval_batch_size, kind).measure(model)
+
+
+def says(params: Any) -> str:
+    """The kind of what its models tell; '' with softmax, whose head is not saved."""
+    return "" if params.loss == "softmax" else _compared.KINDS[params.method]
+
+
+def examples(params: Any, data: Any, cache: Path) -> Examples:
+    """The rows to measure a saved model on; see `evaluate.examples`."""
+    form_of = partial(_rows.recognise, params=params)
+    rows, form = _examples.judged(params, data, cache, lambda splits: form_of(splits.train), _rows.classes(params))
+    return _compared.examples(_rows.tidy(rows, form), form, params.eval_batch_size)
 
 
 def usage(params: Any, path: Path) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Exam:
         """(cosine of the two texts, score), each (rows,) floats."""
         import numpy
 
-        one, other = (_embedded(model, list(self.rows[role]), self.batch) for role in self.form.roles)
+        one, other = (embedded(model, list(self.rows[role]), self.batch) for role in self.form.roles)
         return (one * other).sum(1), numpy.asarray(self.rows["label"][:])
 
     def neighbours(self, model: Any, count: int) -> tuple[Mapping[str, str], ...]:
@@ -84,7 +84,7 @@ class Exam:
         asked = dict.fromkeys(part["sentence1"])
         others = list(dict.fromkeys(part["sentence2"]))
         chosen = list(asked)[:count]
-        one, other = (_embedded(model, texts, self.batch) for texts in (chosen, others))
+        one, other = (embedded(model, texts, self.batch) for texts in (chosen, others))
         near = one @ other.T
         beside = dict(zip(reversed(part["sentence1"][:]), range(len(part) - 1, -1, -1), strict=True))
         return tuple(
@@ -155,9 +155,9 @@ def _picked(kind: str, found: Mapping[str, float]) -> dict[str, float]:
     return {name: named[name] for name in METRICS[kind]}
 
 
-def _embedded(model: Any, texts: list[str], batch: int) -> Any:
+def embedded(model: Any, texts: Sequence[str], batch: int) -> Any:
     """(texts, dimensions) floats of length 1."""
-    return model.encode(texts, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
+    return model.encode(list(texts), batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
 
 
 class Watch:

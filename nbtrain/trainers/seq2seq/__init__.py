@@ -23,6 +23,7 @@ from nbtrain.models import load
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import Streaming
 from nbtrain.params.usual import Headed, again
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples
@@ -35,7 +36,9 @@ OVERFLOWING = ("t5", "mt5", "umt5", "longt5")  # they were pretrained in bf16
 SHOWN = 3  # held-out rows that are written again and again
 
 
-class Seq2SeqParams(Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base):
+class Seq2SeqParams(
+    Headed, Basic, Data, Streaming, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+):
     """Parameters of `seq2seq`."""
 
     text_column: str = option("text", "column of the text that is read", group="Data")

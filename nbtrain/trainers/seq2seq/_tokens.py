@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nbtrain.data import targets
+from nbtrain.data.stream import first
 from nbtrain.errors import DataError, ParamError
 from nbtrain.models.pretrained import open_tokenizer
 
@@ -74,11 +75,14 @@ def tokenised(  # noqa: PLR0913  each decides what a row becomes
         remove_columns=columns,
         fn_kwargs={"form": form, "opened": opened, "prefix": prefix, "longest": longest},
     )
+    seen, of = first(tokens)
     for side, length in zip(("source", "target"), longest, strict=True):
-        cut = sum(tokens[f"{side}_cut"])
+        cut = sum(seen[f"{side}_cut"])
         if cut:
             flag = "--max-seq-length" if side == "source" else "--max-target-length"
-            warn(f"Longer than {length} tokens: the {side} of {cut:,} of {len(tokens):,} rows loses its end ({flag}).")
+            warn(
+                f"{of}Longer than {length} tokens: the {side} of {cut:,} of {len(seen):,} rows loses its end ({flag})."
+            )
     return tokens.select_columns(["input_ids", "labels"])
 
 

@@ -18,6 +18,7 @@ from nbtrain.evaluate.examples import Examples
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Data
+from nbtrain.params.streaming import not_streamed
 from nbtrain.params.usual import alone
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _examples
@@ -63,6 +64,10 @@ class TabularParams(alone(_WHY_ALONE), Basic, Data, Base):
         aliases=("target_column", "target"),
     )
     id_column: str = option("id", "column that names the row; nothing is learnt from it", group="Data")
+    stream: bool = not_streamed(
+        "trees and tables learn from all rows at once: a part of them that fits into the memory is chosen by "
+        "--max-samples."
+    )
     categorical_columns: Annotated[list[str] | None, BeforeValidator(_names)] = option(
         None, "columns read as categories, whatever their values look like", group="Data"
     )
@@ -115,6 +120,7 @@ class TabularParams(alone(_WHY_ALONE), Basic, Data, Base):
 
 
 Params = TabularParams
+PIPELINE = {"classification": "tabular-classification", "regression": "tabular-regression"}
 OBEYS = ("stop",)
 
 

@@ -26,6 +26,7 @@ from nbtrain.models import load
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
+from nbtrain.params.streaming import not_streamed
 from nbtrain.params.usual import Headed, again, names_of
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples, _pictures
@@ -47,6 +48,10 @@ class VLMTrainingParams(Headed, Basic, Data, Model, Optim, Precision, Peft, Chec
     )
     text_column: str = option("text", "column of the answers or captions, or of whole chats", group="Data")
     prompt_text_column: str = option("prompt", "column of the questions", group="Data")
+    stream: bool = not_streamed(
+        "its rows are paths and texts, which are mapped; a picture is only opened when its batch is made, so memory "
+        "does not grow with their number."
+    )
     caption_prompt: str = option(
         "Describe the picture.",
         "what stands for a question where captions have none; not given: what the model is used to",
@@ -74,6 +79,7 @@ class VLMTrainingParams(Headed, Basic, Data, Model, Optim, Precision, Peft, Chec
 
 
 Params = VLMTrainingParams
+PIPELINE = {"vqa": "visual-question-answering", "captioning": "image-to-text"}
 says = _examples.saying("replies")
 
 
