@@ -24,7 +24,7 @@ LLM = {**SHORT, "lr": 1e-3, "sample_max_new_tokens": 2}
 ROOMS = {
     "sft": ("llm", {**LLM, "trainer": "sft", "epochs": 2}),
     "sft, accumulated": ("llm", {**LLM, "trainer": "sft", "gradient_accumulation": 2, "peft": True}),
-    "default": ("llm", {**LLM, "block_size": 64}),
+    "default": ("llm", {**LLM, "block_size": 64, "max_steps": 5}),
     "dpo": ("llm", {**LLM, "trainer": "dpo"}),
     "text-classification": ("text-classification", {**SHORT, "epochs": 1}),
     "token-classification": ("token-classification", {**SHORT, "epochs": 1}),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nbtrain.errors import NbtrainError, RunError
+from nbtrain.runs import process
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
 
@@ -54,6 +55,7 @@ def join(seconds: int) -> None:
     """Meet the others. seconds: how long one waits for another, now and later."""
     if count() == 1:
         return
+    process.make_ready()
     import torch
     from torch import distributed
 

@@ -101,7 +101,9 @@ def tokenised(
     splits, form = _rows.shaped(params, run, splits, form)
     tokenizer = load.tokenizer(params, tell=run.warn)
     run.stage("tokenising")
-    return prepare(params, run, splits, form, tokenizer, longest(params)), tokenizer
+    tokens = prepare(params, run, splits, form, tokenizer, longest(params))
+    run.prepared()
+    return tokens, tokenizer
 
 
 def check(
@@ -137,7 +139,6 @@ def fit(params: Any, run: ActiveRun, tokens: Tokens, tokenizer: Any) -> dict[str
     """Train on tokens, save the model and see that it opens."""
     from transformers import set_seed
 
-    run.prepared()
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how an adapter begins
     model = load.causal_model(params, tell=run.warn)

@@ -253,7 +253,6 @@ def fit(params: Any, run: ActiveRun, make: Make, more: More = lambda *_: {}) -> 
 
     taught = partial(_pairs.prepare, prepare) if params.use_distillation else prepare
     tokens, tokenizer = _language.tokenised(params, run, taught, recognise, reading)
-    run.prepared()
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how an adapter begins
     model = load.causal_model(params, tell=run.warn)
