@@ -91,6 +91,7 @@ def fit(
         How it ended: "finished", "stopped" or "failed". What the room raises is a `failed` event, not raised here.
     """
     process.make_ready()
+    ranks.begin()
     _remember(secrets or {})
     if train is None and (params := _of_several(run)) is not None:
         return together.train(run, params, resume=resume, sinks=sinks, secrets=secrets)

@@ -25,6 +25,7 @@ MEETING = "NBTRAIN_MEETING"
 """Variable: the file over which processes of one machine find each other; without it they do as torchrun says."""
 
 _Value = TypeVar("_Value")
+_done = False  # whether what is trained together is trained
 
 
 class Released(BaseException):
@@ -33,7 +34,7 @@ class Released(BaseException):
 
 def count() -> int:
     """How many processes train together; 1 where this one trains alone."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ and not _done else 1
 
 
 def number() -> int:
@@ -49,6 +50,25 @@ def is_first() -> bool:
 def supervised() -> bool:
     """Whether a supervisor of ours started this process, and tells how the run ended."""
     return count() > 1 and MEETING in os.environ
+
+
+def begin() -> None:
+    """A run begins, which may be the next of several that the same processes train."""
+    global _done
+    _done = False
+
+
+def part() -> None:
+    """What is trained together is trained: from here on the first process is alone.
+
+    Raises:
+        Released: this is another one.
+    """
+    global _done
+    first = is_first()
+    _done = True
+    if not first:
+        raise Released
 
 
 def join(seconds: int) -> None:
@@ -78,11 +98,10 @@ def join(seconds: int) -> None:
 
 def leave() -> None:
     """Let go of the others: what waits for this process fails there at once."""
-    if count() > 1:
-        from torch import distributed
+    from torch import distributed
 
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def agreed(value: _Value) -> _Value:

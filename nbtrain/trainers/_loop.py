@@ -183,8 +183,7 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
         run.warn(f"Steps left out: {guard.left_out}; their loss or its gradient was not a number (--on-nan skip).")
     if _parts.is_in_parts(trainer):
         _parts.make_whole(trainer.model)
-    if not ranks.is_first():
-        raise ranks.Released
+    ranks.part()
     seconds = round(time.monotonic() - began, 3)
     return values | {"steps": trainer.state.global_step, "train_seconds": seconds}
 
