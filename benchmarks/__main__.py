@@ -1,7 +1,7 @@
 """`python benchmarks [goal ...]`: each goal against its peer, in one run with the arms in turn; one line a comparison.
 
 Goals: 1 load, 2 help, 3 first step, 4 overhead, 5 display, 6 tokens a second, 7 plan, 8 kernel, 9 sweep, panel,
-rows; all by default.
+tracker, rows; all by default.
 NBTRAIN_DATA names a folder with larger real data, NBTRAIN_PEER AutoTrain's program where it is not in .venv-peer.
 A line is void where the same arm, measured against itself, spreads more than its bound: the machine is too busy.
 """
@@ -22,6 +22,7 @@ import rows
 import speed
 import start
 import sweeping
+import tracking
 from measure import HEAD, Line
 from settings import head
 
@@ -36,6 +37,7 @@ GOALS: dict[str, Callable[[], Line | str | Iterable[Line | str]]] = {
     "8": kernel.measure,
     "9": sweeping.measure,
     "panel": panel.measure,
+    "tracker": tracking.measure,
     "rows": rows.measure,
 }
 

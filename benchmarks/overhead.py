@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,12 @@ class Bench:
         trainer.train()
         self.losses["bare"] = _loss(trainer)
 
-    def ours(self, callback: Any, folder: Any) -> None:
-        """The same as nbtrain's rooms do it, with its journal and its status."""
+    def ours(self, callback: Any, folder: Any, sinks: Iterable[Any] = ()) -> None:
+        """The same as nbtrain's rooms do it, with its journal and its status.
+
+        Args:
+            sinks: listen to the run, as a tracker does.
+        """
         from nbtrain import trainers
         from nbtrain.models import load
         from nbtrain.runs import status
@@ -118,7 +122,7 @@ class Bench:
         params = trainers.load("llm").Params(**asked)
         device = load.device()
         with Journal(folder.events) as journal, status.Heartbeat(folder):
-            run = ActiveRun(folder, journal)
+            run = ActiveRun(folder, journal, sinks=sinks)
             precision = load.precision(params, device)
             arguments = _loop.arguments(
                 params, run, rows=len(self.rows), device=device, precision=precision, evaluate=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from nbtrain import __version__, redact, trainers
@@ -15,9 +16,7 @@ from nbtrain.runs.record import Record
 
 CARD = """\
 ---
-library_name: {library}
-tags: [nbtrain, {room}]
----
+{facts}---
 
 # {name}
 
@@ -37,6 +36,7 @@ tags: [nbtrain, {room}]
 
 All others are nbtrain's defaults. {trained} `train.py` beside this card trains the same again{apart}.
 """
+_OF_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?")
 _LONGEST = 400  # letters of one value: a card is read, and a system prompt can be pages
 
 
@@ -49,21 +49,58 @@ def card(params: Params, record: Record, folder: RunFolder) -> str:
     given = params.record()
     library, use = _use(params, folder)
     data = given.get("data_path")
-    source = "a variable of a notebook" if inside(data, folder) else code(data)
+    source = "a variable of a notebook" if inside(data, folder) else code(_shown(data))
     method = f", {params.method}" if params.method else ""
-    values = {name: value for name, value in params.changed().items() if name not in ("model", "data_path")}
+    values = {name: _shown(value) for name, value in params.changed().items() if name not in ("model", "data_path")}
     text = CARD.format(
-        library=library,
-        room=params.room,
+        facts=_facts(params, folder, library),
         name=code(folder.name),
-        summary=f"{code(given.get('model'))}, trained by nbtrain ({params.room}{method}) on {source}.",
+        summary=f"{code(_shown(given.get('model')))}, trained by nbtrain ({params.room}{method}) on {source}.",
         use=use,
         results=_results(record),
         parameters=table(("parameter", "value"), values.items()) if values else "None was changed.",
         trained=_trained(record),
-        apart=", without what was done by hand" if record.by_hand else "",
+        apart=_apart(record, with_rows=bool(inside(data, folder))),
     )
     return redact.redact(text)
+
+
+def _facts(params: Params, folder: RunFolder, library: str) -> str:
+    """What the hub sorts models by, as YAML: only what is known."""
+    import yaml
+
+    room, model, data = trainers.load(params.room), params.record().get("model"), params.record().get("data_path")
+    task = getattr(room, "PIPELINE", None)
+    facts = {
+        "library_name": library,
+        "license": "unknown",  # that of the base and of the rows decide, and neither is known here
+        "pipeline_tag": task.get(params.method or getattr(params, "task", "")) if isinstance(task, Mapping) else task,
+        "base_model": model if _is_of_hub(model) else None,
+        "base_model_relation": _relation(folder) if _is_of_hub(model) else None,
+        "datasets": [data.partition(":")[0]] if _is_of_hub(data) else None,
+        "tags": ["nbtrain", params.room],
+    }
+    return yaml.safe_dump({name: fact for name, fact in facts.items() if fact}, sort_keys=False, allow_unicode=True)
+
+
+def _is_of_hub(name: Any) -> bool:
+    """Whether it is OWNER/NAME of the hub, `:config` behind it or not, and nothing here."""
+    return isinstance(name, str) and bool(_OF_HUB.fullmatch(name)) and not Path(name).exists()
+
+
+def _relation(folder: RunFolder) -> str:
+    return "adapter" if (folder.model / "adapter_config.json").is_file() else "finetune"
+
+
+def _shown(value: Any) -> Any:
+    """A path of this machine by its last part: a card is for others."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() and "\0" not in value else value
+
+
+def _apart(record: Record, *, with_rows: bool) -> str:
+    """What the script beside the card does not do, or needs."""
+    apart = ", without what was done by hand" if record.by_hand else ""
+    return f"{apart}, on the rows in `data/` of the run folder" if with_rows else apart
 
 
 def code(value: Any) -> str:

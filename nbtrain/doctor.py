@@ -43,11 +43,13 @@ def report(*, deep: bool = False) -> list[Finding]:
     Args:
         deep: import torch to ask it for its devices, some seconds; else only when it is loaded already.
     """
+    found = devices(deep=deep)
     return [
         Finding("nbtrain", "fine", __version__),
         Finding("runtime", "fine", runtime()),
         Finding("python", "fine", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        *devices(deep=deep),
+        *found,
+        *_together(found),
         _processor(),
         _memory(),
         _disk(),
@@ -90,6 +92,13 @@ def devices(*, deep: bool = False) -> list[Finding]:
         why = "it was built without CUDA, or for a newer driver"
         return [Finding("gpu", "trouble", f"there is one, but torch {torch.__version__} cannot use it: {why}")]
     return [Finding("gpu", "note", "none: training runs on the processor")]
+
+
+def _together(found: list[Finding]) -> list[Finding]:
+    """What several GPUs are good for."""
+    count = sum(each.subject.startswith("gpu ") for each in found)
+    words = f"{count}: a run trains on one of them, with --num-processes {count} on all"
+    return [Finding("gpus", "fine", words)] if count > 1 else []
 
 
 def _cuda_device(torch: Any, index: int) -> Finding:

@@ -9,15 +9,16 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nbtrain import causes, events, hub, measuring, redact, trainers
 from nbtrain.data import columns
-from nbtrain.errors import NbtrainError
+from nbtrain.errors import NbtrainError, RunError
 from nbtrain.params import Params
-from nbtrain.runs import checkpoints, folder, process, status
-from nbtrain.runs.active import ActiveRun
+from nbtrain.runs import checkpoints, folder, process, ranks, status, together
+from nbtrain.runs.active import ActiveRun, SilentRun
 from nbtrain.runs.files import atomic_write
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal, story
@@ -25,6 +26,7 @@ from nbtrain.runs.record import Record
 
 Sink = Callable[[events.Event], None]
 Train = Callable[[Any, ActiveRun], Mapping[str, float]]
+_LOOK = 0.25  # seconds between two looks at what is asked
 _HASHED = 256 * 2**20  # a larger input is known by size and time alone: hashing it would delay the first step
 
 
@@ -76,7 +78,7 @@ def fit(
     secrets: Mapping[str, str] | None = None,
     train: Train | None = None,
 ) -> str:
-    """Train in this process.
+    """Train in this process; with --num-processes in others, for which this one waits.
 
     Args:
         run: a prepared folder.
@@ -89,30 +91,73 @@ def fit(
         How it ended: "finished", "stopped" or "failed". What the room raises is a `failed` event, not raised here.
     """
     process.make_ready()
+    ranks.begin()
     _remember(secrets or {})
-    with folder.lock(run), Journal(run.events) as journal, status.Heartbeat(run):
-        active = ActiveRun(run, journal, sinks=tuple(sinks))
-        began = time.time()
-        try:
-            params = asked(run)
-            if secrets:
-                params = params.but(source="user", **secrets)
-            values = _train(params, active, resume, train or trainers.load(params.room).train)
-        except KeyboardInterrupt:
-            active.emit(events.Stopped(step=_step(run), reason="interrupted", checkpoint=_newest(run)))
-        except BaseException as error:
-            # SystemExit from a library in the middle of a run is a failure like any other
-            _write_error(run, error)
-            active.emit(events.Failed(step=_step(run), error=causes.told(error, run).record()))
+    if train is None and (params := _of_several(run)) is not None:
+        return together.train(run, params, resume=resume, sinks=sinks, secrets=secrets)
+    task = {"resume": resume, "secrets": secrets or {}, "train": train}
+    if not ranks.is_first():
+        return _go(SilentRun(run), **task)
+    owner = os.getppid() if ranks.supervised() else None
+    with folder.lock(run), Journal(run.events) as journal, status.Heartbeat(run, owner):
+        ended = _go(ActiveRun(run, journal, sinks=tuple(sinks)), **task)
+    return ended if ended == "failed" else status.read(run).state
+
+
+def _of_several(run: RunFolder) -> Params | None:
+    """The parameters of a run whose processes this one is to start, None of any other."""
+    try:
+        params = asked(run)
+    except NbtrainError:  # the run itself tells it
+        return None
+    alone = params.num_processes == 1 or ranks.count() > 1 or _starts_its_own(params)
+    return None if alone else params
+
+
+def _starts_its_own(params: Params) -> bool:
+    """Whether what trains in this process starts others: a sweep its trials, a script of the user's what it likes."""
+    return params.use_sweep or hasattr(trainers.load(params.room), "STARTS_PROCESSES")
+
+
+def _go(active: ActiveRun, *, resume: bool, secrets: Mapping[str, str], train: Train | None) -> str:
+    """Train and tell the end; "failed" where this process did, else "finished"."""
+    run, began = active.folder, time.time()
+    try:
+        params = asked(run)
+        if secrets:
+            params = params.but(source="user", **secrets)
+        params = together.met(params, active, starts_its_own=_starts_its_own(params))
+        # a wrong name or token is told now, not after hours of training
+        repository = hub.target(params, pause=partial(_pause, active)) if ranks.is_first() else ""
+        values = _train(params, active, resume, train or trainers.load(params.room).train)
+    except ranks.Released:
+        pass
+    except KeyboardInterrupt:
+        active.emit(events.Stopped(step=_step(run), reason="interrupted", checkpoint=_newest(run)))
+    except BaseException as error:
+        # SystemExit from a library in the middle of a run is a failure like any other
+        _fail(active, error)
+        return "failed"
+    else:
+        _write_results(params, active, values, began)
+        if active.stopped:
+            active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
         else:
-            _write_results(params, active, values, began)
-            if active.stopped:
-                active.emit(events.Stopped(step=_step(run), reason=active.stopped, checkpoint=_newest(run)))
-            else:
-                _upload(params, active)
-                seconds = round(time.time() - began, 3)
-                active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
-    return status.read(run).state
+            _upload(params, active, repository)
+            seconds = round(time.time() - began, 3)
+            active.emit(events.Finished(step=_step(run), values=values, seconds=seconds, model="model"))
+    return "finished"
+
+
+def _fail(active: ActiveRun, error: BaseException) -> None:
+    """Tell why this process failed, as the end of the run."""
+    run, told = active.folder, causes.told(error, active.folder)
+    trace = redact.redact("".join(traceback.format_exception(error)))
+    end = (told, trace) if ranks.count() == 1 else together.fallen(run, told, trace)
+    if end is not None:
+        with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
+            atomic_write(run.error, end[1])
+        active.emit(events.Failed(step=_step(run), error=end[0].record()))
 
 
 def _remember(secrets: Mapping[str, str]) -> None:
@@ -123,6 +168,19 @@ def _remember(secrets: Mapping[str, str]) -> None:
 
 
 def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mapping[str, float]:
+    if ranks.is_first():
+        _begin(params, active, resume)
+    active.resume_from = ranks.agreed(active.resume_from)
+    measuring.check(params)
+    with columns.placed(params):
+        if not ranks.is_first():
+            ranks.wait()  # until the first has read the data
+        values = train(params, active)
+    return {**values, **measuring.at_end(params, active, values)}
+
+
+def _begin(params: Any, active: ActiveRun, resume: bool) -> None:
+    """What is seen to before a room is asked, once for all processes."""
     inputs = fingerprint(getattr(params, "data_path", None))
     if resume:
         active.differences = _differences(active.folder, inputs)
@@ -136,13 +194,8 @@ def _train(params: Any, active: ActiveRun, resume: bool, train: Train) -> Mappin
         from nbtrain.sinks.trackers import Aside
 
         active.listen(Aside(params.log, active.folder, params.record(), began=_began(active.folder)))
-    hub.target(params)  # a wrong name or token is told now, not after hours of training
     if params.max_minutes:
         active.deadline = time.time() + 60 * params.max_minutes
-    measuring.check(params)
-    with columns.placed(params):
-        values = train(params, active)
-    return {**values, **measuring.at_end(params, active, values)}
 
 
 def _began(run: RunFolder) -> float:
@@ -150,17 +203,32 @@ def _began(run: RunFolder) -> float:
     return run.params.stat().st_mtime
 
 
-def _upload(params: Any, active: ActiveRun) -> None:
+def _upload(params: Any, active: ActiveRun, repository: str) -> None:
     """--push-to-hub; that it does not succeed takes nothing from the run, whose model is on the disk."""
-    if not params.push_to_hub:
+    if not repository:
         return
-    active.stage("uploading the model")
+    active.stage(f"uploading the model to {repository}")
+    run, how = active.folder, {"private": params.hub_private, "token": getattr(params, "token", None)}
     try:
-        token = getattr(params, "token", None)
-        place = hub.push(active.folder, hub.target(params), private=params.hub_private, token=token)
+        place = hub.push(run, repository, pause=partial(_pause, active), **how)
         active.warn(f"The model was uploaded: {place}")
-    except NbtrainError as error:
-        active.warn(f"The model was not uploaded: {' '.join(error.lines())}")
+    except (NbtrainError, KeyboardInterrupt) as error:
+        why = " ".join(error.lines()) if isinstance(error, NbtrainError) else "it was interrupted"
+        active.warn(f"The model was not uploaded, and is safe in {run.model}: `push {run.name}` tries again; {why}")
+
+
+def _pause(active: ActiveRun, sentence: str, seconds: float) -> None:
+    """Tell that an upload broke off, and let time pass before the next attempt.
+
+    Raises:
+        RunError: a stop was asked meanwhile.
+    """
+    active.warn(sentence)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if active.stop_asked():
+            raise RunError("the upload was stopped as asked")
+        time.sleep(min(_LOOK, seconds))
 
 
 def fingerprint(source: object) -> dict[str, dict[str, Any]]:
@@ -192,12 +260,6 @@ def _differences(run: RunFolder, inputs: Mapping[str, Any]) -> tuple[str, ...]:
         if versions.get(name) != old
     ]
     return (*changed, *moved)
-
-
-def _write_error(run: RunFolder, error: BaseException) -> None:
-    text = "".join(traceback.format_exception(error))
-    with contextlib.suppress(OSError):  # on a full disk the journal, which needs less, still says why
-        atomic_write(run.error, redact.redact(text))
 
 
 def _write_results(params: Params, active: ActiveRun, values: Mapping[str, float], began: float) -> None:

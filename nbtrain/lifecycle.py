@@ -94,7 +94,7 @@ class TrainerBase:
             raise RunError(f"{target} is there already", fix="give another place, or remove it first") from None
         return target
 
-    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
         """Upload the model with its card; the address. See `hub.push`."""
         return hub.push(self._trained.folder, repo_id, private=private, token=token or self._token)
 

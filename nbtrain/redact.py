@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL)", re.IGNORECASE)
 SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,})\b")
@@ -35,6 +35,18 @@ def redact(text: str) -> str:
         if secret in text:
             text = text.replace(secret, MASK)
     return SHAPES.sub(MASK, text)
+
+
+class Searched(Protocol):
+    """bytes, or a file in memory."""
+
+    def find(self, part: bytes, /) -> int:
+        """Where `part` begins, -1 where it is not."""
+
+
+def holds_secret(content: Searched) -> bool:
+    """Whether a known secret stands in it."""
+    return any(content.find(secret.encode("utf-8", "surrogatepass")) >= 0 for secret in _known)
 
 
 def redact_all(value: Any) -> Any:

@@ -14,7 +14,7 @@ from nbtrain import controls, events, fit, measuring, sweep, trainers
 from nbtrain.errors import NbtrainError, RunError, WorkerDied, from_record
 from nbtrain.params import Params
 from nbtrain.params.measures import names_of
-from nbtrain.runs import control, folder, launch, status
+from nbtrain.runs import control, folder, launch, ranks, status
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Tail
 from nbtrain.runs.record import Record
@@ -220,11 +220,13 @@ class Run:
         values = end.values if metrics is not None and isinstance(end, events.Finished) else self.metrics
         return measuring.of_run(self._trained_by, Path(os.fspath(self)), data, names_of(metrics), values=values)
 
-    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload the model with its card, script and config, in one commit; the address."""
+    def push_to_hub(self, repo_id: str | None = None, *, private: bool | None = None, token: str | None = None) -> str:
+        """Upload the model with its card, script and config, in one commit; the address. See `hub.push`."""
         from nbtrain import hub
 
         return hub.push(self.folder, repo_id, private=private, token=token)
+
+    push = push_to_hub
 
     def generate(self, prompt: str | list[str], **settings: Any) -> Any:
         """What a language model writes after `prompt`.
@@ -269,8 +271,9 @@ def start(params: Params, *, root: str | os.PathLike[str] = ".") -> Run:
 
 
 def train_here(params: Params, *, sinks: Iterable[fit.Sink] = (), root: str | os.PathLike[str] = ".") -> Run:
-    """Train in this process, to the end."""
-    run = Run(sweep.prepare(params, root=root))
+    """Train in this process, to the end; under torchrun or accelerate as one of theirs."""
+    ranks.join(params.ddp_timeout)
+    run = Run(ranks.same_folder(sweep.prepare(params, root=root) if ranks.is_first() else None))
     sweep.fit(run.folder, sinks=sinks, secrets=params.secrets())
     return run
 

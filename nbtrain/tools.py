@@ -30,10 +30,11 @@ def answer(tokens: list[Any]) -> str:
         what = f"{MERGE} does not know {rest[0]!r}" if rest else f"{MERGE} needs {' and '.join(missing)}"
         raise ParamError(what, fix=f"it takes {', '.join((*valued, '--push-to-hub'))}")
     base, adapter, output = (os.fspath(own[flag]) for flag in _PATHS)
+    place = own.get("--repo-id") or Path(output).resolve().name if "--push-to-hub" in own else ""
+    place = place and hub.checked(place, own.get("--token"))  # told now, not after the merge
     told = merge(base, adapter, output, token=own.get("--token"), trust_remote_code="--trust-remote-code" in own)
-    if "--push-to-hub" in own:
-        name = own.get("--repo-id") or Path(output).resolve().name
-        told += f"\nUploaded: {hub.upload(hub.files(Path(output)), name, token=own.get('--token'))}"
+    if place:
+        told += f"\nUploaded: {hub.upload(hub.files(Path(output)), place, token=own.get('--token'))}"
     return told
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbtrain import __version__, controls, tools, trainers
+from nbtrain import __version__, controls, hub, tools, trainers
 from nbtrain.answers import Answer
 from nbtrain.errors import ParamError, RunError, nearest
 from nbtrain.params import Params, words
@@ -21,10 +21,7 @@ from nbtrain.sweep import joining, news
 
 VERBS = {
     "check": ("ROOM --name value ...", "read the data and judge every row; nothing is trained"),
-    "plan": (
-        "ROOM --name value ...",
-        "memory, time and disk of a run, and what would make it fit; three steps are tried",
-    ),
+    "plan": ("ROOM --name value ...", "memory, time and disk of a run, and what makes it fit; three steps are tried"),
     "lr-find": (
         "ROOM --name value ... [--steps N] [--lowest RATE] [--highest RATE]",
         "the loss at learning rates that rise from step to step, and what that suggests; no model is changed",
@@ -37,6 +34,7 @@ VERBS = {
     **controls.USAGE,
     "resume": ("ID", "go on from the newest good checkpoint"),
     "panel": ("ROOM [--name value ...] | ID", "a form for a room, or for a run that there is; in a notebook"),
+    "push": (hub.USAGE, "put the model of a run on the hub, or what an upload that broke off left to do"),
     "export": ("ID [--to script|yaml|cell|line|command] [FILE]", "what does the same again, as text or into a file"),
     "why": ("[ID]", "why a run failed, with the end of its log; without ID: the last that did"),
     "sweep-worker": (joining.USAGE, "take part in a sweep that goes on, also from another machine"),
@@ -291,6 +289,7 @@ ANSWERS: dict[str, Callable[[Question], str | Answer]] = {
     "chat": _chat,
     **{verb: partial(_control, verb) for verb in controls.USAGE},
     "panel": _panel,
+    "push": lambda asked: hub.answer(asked.tokens, asked.root),
     "export": _export,
     "why": _why,
     "tools": lambda asked: tools.answer(asked.tokens),

@@ -3,6 +3,7 @@ With --stay it waits for the next line then, until stdin is closed.
 
 The line is JSON: {"folder", "secrets", "resume", "rehearse", "cwd", "environment"}. stdin closed without one: not
 wanted, exit 0.
+With --rank it is one of several processes that train a run together, and ends when stdin is closed.
 Exit code: 0 only for a run that finished, 3 for one that was stopped as asked, 1 for one that failed.
 """
 
@@ -26,7 +27,7 @@ from typing import Any, NoReturn, TextIO
 
 from nbtrain.errors import NbtrainError, TrainingError
 from nbtrain.redact import redact, remember, remember_environment
-from nbtrain.runs import control, ending, process
+from nbtrain.runs import control, ending, process, ranks
 from nbtrain.runs.folder import RunFolder
 
 HEAVY = ("torch", "transformers", "transformers.trainer", "peft", "datasets")
@@ -63,7 +64,15 @@ def main(arguments: list[str]) -> int:
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         return 0
+    if "--rank" in arguments:
+        threading.Thread(target=_end_with_stdin, name="nbtrain-stdin", daemon=True).start()
     return _train(json.loads(line))
+
+
+def _end_with_stdin() -> NoReturn:
+    """Whoever started this process is gone: nobody would know of it."""
+    sys.stdin.read()
+    os._exit(1)
 
 
 def _stay() -> int:
@@ -143,7 +152,10 @@ def _train(assignment: Mapping[str, Any]) -> int:
         state = fit(folder, resume=assignment["resume"], secrets=secrets, **_instead(assignment.get("rehearse")))
     except BaseException as error:
         traceback.print_exc()
-        ending.fail(folder, _as_ours(error))
+        if ranks.supervised():
+            ranks.report(folder, _as_ours(error), traceback.format_exc())
+        else:
+            ending.fail(folder, _as_ours(error))
         state = "failed"
     return ending.CODES[state]
 

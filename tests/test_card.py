@@ -3,16 +3,35 @@
 import sys
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as some
 
 from nbtrain import events, redact
-from nbtrain.card import card, code, table
+from nbtrain.card import _facts, card, code, table
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.record import Record
-from nbtrain.trainers import load
+from nbtrain.trainers import load, names
 
 Params = load("llm").Params
+# the hub's own names, of those that a room may mean
+TASKS = (
+    "text-generation", "text-classification", "token-classification", "question-answering", "sentence-similarity",
+    "image-classification", "object-detection", "visual-question-answering", "image-to-text", "tabular-classification",
+    "tabular-regression",
+)  # fmt: skip
+HEAD = """\
+---
+library_name: transformers
+license: unknown
+pipeline_tag: text-generation
+tags:
+- nbtrain
+- llm
+---
+
+# `my-run`
+"""
 HOSTILE = "x`</script><script>alert(1)</script>\n# big | [a](javascript:b) ![c](http://d) \x1b[31m \u202e"
 
 
@@ -31,11 +50,45 @@ def run(tmp_path):
 
 def test_a_card_says_what_was_done(run):
     text = card(Params(trainer="sft", model="gpt2", data_path="rows.csv", lr=1e-3), record(4.25, 3.5), run)
-    assert text.startswith("---\nlibrary_name: transformers\ntags: [nbtrain, llm]\n---\n\n# `my-run`\n")
+    assert text.startswith(HEAD)
     assert "`gpt2`, trained by nbtrain (llm, sft) on `rows.csv`." in text
     assert "| held-out rows | step 3 | step 6 |" in text and "| `loss` | `4.25` | `3.5` |" in text
     assert "| `lr` | `0.001` |" in text and "epochs" not in text
     assert "It took 9 steps with nbtrain" in text and "(device `cpu`, dtype `float32`, rows `90`)" in text
+
+
+def head(params, run):
+    return yaml.safe_load(card(params, record(), run).split("---\n")[1])
+
+
+def test_what_comes_from_the_hub_is_told_to_the_hub_and_what_lies_here_is_not(run):
+    found = head(Params(model="some/model", data_path="some/rows:part"), run)
+    assert (found["base_model"], found["base_model_relation"], found["datasets"]) == (
+        "some/model", "finetune", ["some/rows"]
+    )  # fmt: skip
+    (run.model / "adapter_config.json").write_text("{}")
+    assert head(Params(model="some/model"), run)["base_model_relation"] == "adapter"
+    assert not head(Params(model="/models/mine", data_path="rows.csv"), run).keys() & {"base_model", "datasets"}
+
+
+def test_the_head_of_every_room_is_one_that_the_hub_knows(run):
+    from huggingface_hub import ModelCard
+
+    for room in names():
+        facts = _facts(load(room).Params(), run, "transformers")
+        assert ModelCard(f"---\n{facts}---\n# x").data.library_name == "transformers"
+        task = getattr(load(room), "PIPELINE", "text-generation")
+        assert set(task.values() if isinstance(task, dict) else [task]) <= set(TASKS), room
+    assert head(Params(trainer="reward"), run)["pipeline_tag"] == "text-classification"
+    tables = load("tabular").Params
+    assert "pipeline_tag: tabular-regression" in _facts(tables(task="regression"), run, "xgboost")
+
+
+def test_a_path_of_this_machine_is_told_by_its_name(run):
+    text = card(
+        Params(model="/srv/jane/models/mine", data_path="/srv/jane/rows.csv", model_ref="/srv/x/y"), record(), run
+    )
+    assert "`mine`, trained by" in text and "on `rows.csv`" in text and "jane" not in text
 
 
 def test_a_card_without_measurements_claims_none(run):

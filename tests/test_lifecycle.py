@@ -107,7 +107,7 @@ def test_it_is_pushed_with_the_run(trained, monkeypatch):
     asked = []
     monkeypatch.setattr(hub, "push", lambda folder, name, **given: asked.append((folder.name, name, given)) or "url")
     assert trainer.push_to_hub("somebody/model") == "url"
-    assert asked == [("mine", "somebody/model", {"private": True, "token": None})]
+    assert asked == [("mine", "somebody/model", {"private": None, "token": None})]
 
 
 def test_before_training_there_is_nothing_to_ask():

@@ -42,11 +42,12 @@ def test_the_merged_model_says_what_base_and_adapter_say(adapter, tmp_path, caps
 def test_what_it_wrote_can_go_to_the_hub(adapter, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(hub, "upload", lambda files, name, token: asked.append((sorted(files), name, token)) or "url")
+    monkeypatch.setattr(hub, "checked", lambda name, token: f"somebody/{name}")
     output = tmp_path / "merged"
     words = [f"--base-model-path=tiny --adapter-path={adapter[0]} --output-folder={output}".split()][0]
     told = tools.answer(["merge-llm-adapter", *words, "--push-to-hub", "--token", "hf_x"])
     assert told.endswith("Uploaded: url")
-    assert asked[0][1:] == ("merged", "hf_x") and "model.safetensors" in asked[0][0]
+    assert asked[0][1:] == ("somebody/merged", "hf_x") and "model.safetensors" in asked[0][0]
 
 
 @pytest.mark.parametrize(

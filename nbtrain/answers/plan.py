@@ -132,7 +132,11 @@ def _of_one_row(params: Any) -> dict[str, Any]:
 
 
 def _planned(params: Any, found: Mapping[str, Any], notes: list[str]) -> Plan:
-    held = _held(found)
+    found, copies = _of_several(params, found)
+    held = {name: copies * each for name, each in _held(found).items()}
+    if params.num_processes > 1:
+        whose = "all together" if copies > 1 else "each GPU"
+        notes.append(f"{params.num_processes} processes: memory is that of {whose}.")
     disk = _disk(params, found)
     made = Plan(
         name=" ".join(part for part in (params.room, params.method, line(getattr(params, "model", ""))) if part),
@@ -146,6 +150,14 @@ def _planned(params: Any, found: Mapping[str, Any], notes: list[str]) -> Plan:
         notes=tuple(notes),
     )
     return made if made.fits else replace(made, changes=tuple(_changes(params, made)))
+
+
+def _of_several(params: Any, found: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+    """What was found of one process, as it is of one of several; and how many of them share its memory and cores."""
+    count = params.num_processes
+    copies = count if found["device"] == "cpu" else 1
+    steps = found["steps"] if getattr(params, "max_steps", -1) > 0 else math.ceil(found["steps"] / count)
+    return {**found, "steps": steps, "step_seconds": found["step_seconds"] * copies}, copies
 
 
 def _held(found: Mapping[str, Any]) -> dict[str, int]:

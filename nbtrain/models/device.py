@@ -69,7 +69,8 @@ def _choose_one_gpu() -> str:
     if not torch.cuda.is_initialized():  # later the list is fixed
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     return (
-        f"{count} GPUs are visible, one is used: {torch.cuda.get_device_name(0)}. CUDA_VISIBLE_DEVICES chooses another."
+        f"{count} GPUs are visible, one is used: {torch.cuda.get_device_name(0)}. --num-processes {count} uses them "
+        "all, CUDA_VISIBLE_DEVICES chooses another."
     )
 
 

@@ -20,7 +20,7 @@ _KEY = re.compile(r"\s*(\w*)$")
 _PAIR = re.compile(r"\s*(\w+)\s*=\s*(.*)$")
 _FILES = ("path", "model", "checkpoint")  # ends of the names of parameters whose value may be a file
 _MOST = 200  # suggestions
-_OF_RUN = ("show", "attach", "resume", "export", "why", "chat", "panel")
+_OF_RUN = ("show", "attach", "resume", "export", "why", "chat", "panel", "push")
 
 Names = Mapping[str, Any]
 

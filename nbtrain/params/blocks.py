@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, model_validator
 
 from nbtrain.params.measures import Measures
 from nbtrain.params.options import Location, option
-from nbtrain.params.refused import Refused
+from nbtrain.params.processes import Processes
 from nbtrain.params.sweep import Sweep
 
 
@@ -26,7 +26,7 @@ class Hub(BaseModel):
     hub_private: bool = option(True, "only the owner may see a repository that is made", group="Hub")
 
 
-class Basic(Hub, Measures, Sweep, Refused):
+class Basic(Hub, Measures, Sweep, Processes):
     """What every run has: a name, a limit, somebody who listens."""
 
     project_name: Location | None = option(

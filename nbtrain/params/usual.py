@@ -5,10 +5,11 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from nbtrain.params.blocks import Evaluation, Optim
 from nbtrain.params.options import option
+from nbtrain.params.processes import Processes
 
 
 def names_of(value: Any) -> Any:
@@ -16,17 +17,27 @@ def names_of(value: Any) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-def again(block: type[BaseModel], name: str, default: Any = ..., *, only: tuple[str, ...] = ()) -> Any:
-    """The option `name` of `block`, as it is described there, with another default, or for some methods only."""
+def again(
+    block: type[BaseModel], name: str, default: Any = ..., *, only: tuple[str, ...] = (), refused: str = ""
+) -> Any:
+    """The option `name` of `block`, as it is described there: with another default, for some methods only, refused."""
     found: Any = copy(block.model_fields[name])
     if default is not ...:
         found.default = default
-    if only:
-        found.json_schema_extra = {**found.json_schema_extra, "only": only}
+    changes = {name: value for name, value in (("only", only), ("refused", refused)) if value}
+    found.json_schema_extra = {**found.json_schema_extra, **changes}
     found._attributes_set = {
         **found._attributes_set, "default": found.default, "json_schema_extra": found.json_schema_extra
     }  # fmt: skip
     return found
+
+
+def alone(why: str) -> type[BaseModel]:
+    """Stands before the blocks of a room that one process trains: what is for several is refused, for this reason."""
+    known: dict[str, Any] = {
+        name: (item.annotation, again(Processes, name, refused=why)) for name, item in Processes.model_fields.items()
+    }
+    return create_model("Alone", **known)
 
 
 class Headed(BaseModel):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from nbtrain.events import Changed, Event, Failed, Finished, Resumed, Started, Stopped, Warned
-from nbtrain.runs import status
+from nbtrain.runs import ranks, status
 from nbtrain.runs.control import Control
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import Journal
@@ -58,6 +59,7 @@ class ActiveRun:
         self._sinks = list(sinks)
         self._control = Control(folder)
         self._waiting: set[str] = set()
+        self._prepared = False
         self._told = 0.0  # when the status was written last, on the monotonic clock
 
     def emit(self, event: Event) -> None:
@@ -92,19 +94,42 @@ class ActiveRun:
         with contextlib.suppress(OSError):  # a full disk is told by the journal
             status.write(self.folder, stage=text)
 
+    def prepared(self) -> None:
+        """The data is ready, and in its caches: of several processes the others begin to read it."""
+        if not self._prepared:
+            self._prepared = True
+            ranks.wait()
+
     def requests(self) -> set[str]:
-        """What was asked since the last call, of stop, save, sample, pause and go. A stop stays asked."""
-        asked, self._waiting = self._waiting | self._control.take(), set()
+        """What was asked since the last call, of stop, save, sample, pause and go. A stop stays asked.
+
+        Of several processes each calls it at the same place, and is told what the first one was asked.
+        """
+        asked, self._waiting = self._look(), set()
+        asked, self.stopped, self._control.values = ranks.agreed((asked, self.stopped, self._control.values))
+        return asked
+
+    def stop_asked(self) -> bool:
+        """Whether a stop was asked; a save or a sample that was asked too waits for `requests`.
+
+        Of several processes the first may know of it before the others do.
+        """
+        self._waiting = self._look()
+        return bool(self.stopped)
+
+    def stop_agreed(self) -> bool:
+        """As `stop_asked`, and the same answer in each of several processes, which all call it at the same place."""
+        self._waiting = self.requests()
+        return bool(self.stopped)
+
+    def _look(self) -> set[str]:
+        """What was asked and not answered yet."""
+        asked = self._waiting | self._control.take()
         if not self.stopped and "stop" in asked:
             self.stopped = "asked to stop"
         if not self.stopped and self.deadline is not None and time.time() >= self.deadline:
             self.stopped = "the time is up (--max-minutes)"
         return asked | {"stop"} if self.stopped else asked
-
-    def stop_asked(self) -> bool:
-        """Whether a stop was asked; a save or a sample that was asked too waits for `requests`."""
-        self._waiting = self.requests()
-        return bool(self.stopped)
 
     def changes(self) -> dict[str, float]:
         """By parameter, the value that was asked for from the next step on; each is given once."""
@@ -141,3 +166,20 @@ class ActiveRun:
             with contextlib.suppress(OSError):
                 status.write(self.folder, **changes)
             self._told = time.monotonic()
+
+
+class SilentRun(ActiveRun):
+    """A run as those of several processes have it that are not the first: they tell nothing, and are asked by it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(folder, Journal(Path(os.devnull)))
+        self._prepared = True  # it is the first one's to say
+
+    def emit(self, event: Event) -> None:
+        """Nothing: the first one tells it."""
+
+    def stage(self, text: str) -> None:
+        """Nothing, as `emit`."""
+
+    def _look(self) -> set[str]:
+        return {"stop"} if self.stopped else set()

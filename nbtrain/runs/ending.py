@@ -66,6 +66,13 @@ def stop(folder: RunFolder, reason: str) -> None:
     _end(folder, lambda step: Stopped(step=step, reason=reason, checkpoint=place), "")
 
 
+def awaited(folder: RunFolder, seconds: float = 10.0) -> None:
+    """Wait until the run has an end, whoever tells it; at most so long."""
+    until = time.monotonic() + seconds
+    while status.stored(folder).state not in status.ENDED and time.monotonic() < until:
+        time.sleep(0.05)
+
+
 def _end(folder: RunFolder, made: Callable[[int | None], Event], cause: str) -> None:
     # a killed process is a zombie before the last of its threads lets go of the lock
     until = time.monotonic() + _LET_GO_SECONDS

@@ -280,15 +280,17 @@ def start(
     Args:
         environment: variables that it gets beside those of this process.
     """
+    apart = "--rank" not in arguments  # a rank ends with whoever looks after it
     return subprocess.Popen(
-        # -P: a logging.py in the user's folder must not stand in for Python's own
-        [sys.executable, "-P", "-m", "nbtrain.worker", *arguments],
+        [sys.executable, "-P", "-m", "nbtrain.worker", *arguments],  # -P: the user's logging.py is not Python's
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,
         env=process.environment() | dict(environment or {}),
-        start_new_session=True,
-        creationflags=0x200 if os.name == "nt" else 0,  # CREATE_NEW_PROCESS_GROUP: there are no sessions there
+        start_new_session=apart,
+        creationflags=0x200
+        if apart and os.name == "nt"
+        else 0,  # CREATE_NEW_PROCESS_GROUP: there are no sessions there
     )
 
 

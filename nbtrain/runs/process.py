@@ -125,9 +125,21 @@ def make_ready() -> None:
     _keep_freed_memory()
 
 
+def cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The NVIDIA GPUs that this process may use, as CUDA names them; asked without opening one."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [name.strip() for name in allowed.split(",") if name.strip()]
+    return [str(place) for place in range(len(list(_GPUS.iterdir())))] if _GPUS.is_dir() else []
+
+
 def environment() -> dict[str, str]:
     """The variables of a process that is to train: this one's, and ours."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ours = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -136,7 +148,7 @@ def environment() -> dict[str, str]:
         "MPLBACKEND": "agg",  # a kernel's own backend draws into its cells; there are none here
     }
     # accelerate would set one thread, and half or more of a CPU would stand idle
-    return {"OMP_NUM_THREADS": str(cores), **os.environ, **ours}
+    return {"OMP_NUM_THREADS": str(cores()), **os.environ, **ours}
 
 
 def spare_bitsandbytes() -> None:

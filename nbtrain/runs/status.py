@@ -107,15 +107,19 @@ class Heartbeat:
     """While it is open, this process trains the run and says so every two seconds, from a thread.
 
     A run that is left without an end of its own (the disk was full when it wanted to write one) is failed.
+
+    Args:
+        owner: the process that the run is, where that is not this one but whoever started it and tells its end.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, owner: int | None = None) -> None:
         self.folder = folder
+        self._owner = owner
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="nbtrain-heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        begin(self.folder, os.getpid())
+        begin(self.folder, self._owner or os.getpid())
         self._thread.start()
         return self
 
@@ -129,6 +133,8 @@ class Heartbeat:
     def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
         self._over.set()
         self._thread.join()
+        if self._owner:
+            return
         changes: dict[str, Any] = {"pid": None, "pid_start": None, "heartbeat": time.time()}
         if stored(self.folder).state not in ENDED:  # without a process it reads as failed, for this cause
             changes["cause"] = f"{type(fault).__name__}: {fault}" if fault else "training was left without an end"

@@ -6,11 +6,13 @@ A tracker works in a thread of its own: one that is slow, down or wrong costs th
 from __future__ import annotations
 
 import csv
+import json
 import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 from nbtrain import events
@@ -45,8 +47,7 @@ class TensorBoard:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step=step)
-        if any(name.startswith("eval/") for name in values):
-            self._writer.flush()
+        self._writer.flush()  # what waits in memory would be lost with the process, and is not told again
 
     def close(self, failed: bool) -> None:
         self._writer.close()
@@ -128,6 +129,31 @@ TRACKERS: dict[str, Callable[..., Tracker]] = {
 }
 
 
+class Reached:
+    """How far a tracker was told, kept in a file: a run that died goes back to its checkpoint, the tracker does not.
+
+    Args:
+        path: of the file; missing or torn, nothing was told.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._steps: dict[str, int] = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            self._steps = {}
+        self._before = dict(self._steps)
+
+    def has(self, kind: str, step: int) -> bool:
+        """Whether it was told at an earlier start of the run."""
+        return step <= self._before.get(kind, -1)
+
+    def move(self, kind: str, step: int) -> None:
+        """It has been told `step`."""
+        self._steps[kind] = step
+        self._path.write_text(json.dumps(self._steps), encoding="utf-8")
+
+
 class Aside:
     """A sink that hands what was measured to the tracker `name`, and waits for nothing.
 
@@ -149,6 +175,7 @@ class Aside:
             raise MissingExtra(f"--log {name} needs {name}, which is not installed", fix=fix)
         self.__qualname__ = f"--log {name}"
         self._open = lambda: TRACKERS[name](run, asked, began)
+        self._reached = Reached(run.path / f".{name}-reached")
         self._waiting: queue.Queue[events.Event] = queue.Queue(_WAITING)
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name=self.__qualname__, daemon=True)
@@ -174,7 +201,12 @@ class Aside:
                     tracker.close(isinstance(event, events.Failed))
                     return
                 if isinstance(event, (events.Logged, events.Evaluated)):
-                    prefix = _PREFIX[type(event)]
-                    tracker.write(event.step or 0, {f"{prefix}/{name}": value for name, value in event.values.items()})
+                    self._tell(tracker, event)
         except BaseException as error:  # a SystemExit of a library, too, is told and not lost with the thread
             self._fault = error
+
+    def _tell(self, tracker: Tracker, event: events.Logged | events.Evaluated) -> None:
+        kind, step = _PREFIX[type(event)], event.step or 0
+        if not self._reached.has(kind, step):
+            tracker.write(step, {f"{kind}/{name}": value for name, value in event.values.items()})
+            self._reached.move(kind, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nbtrain.doctor import GPUS
+from nbtrain.runs import process
 from nbtrain.runs.seat import Seat
 
 
@@ -37,20 +37,12 @@ class Seats:
 
 def shares(count: int) -> list[dict[str, str]]:
     """What each of so many processes may use: the cores divided, the GPUs by turns."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = process.cores()
     # a worker is told to use all cores, and this may be one: its own number is a limit, not a wish
     told = os.environ.get("OMP_NUM_THREADS", "")
     share = max(min(cores // count, int(told) if told.isdecimal() else cores), 1)
     threads = {"OMP_NUM_THREADS": str(share)}
-    gpus = devices()
+    gpus = process.gpus()
     return [
         threads | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if len(gpus) > 1 else {}) for place in range(count)
     ]
-
-
-def devices() -> list[str]:
-    """The GPUs that this process may use, as CUDA names them; asked without opening one."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is not None:
-        return [name.strip() for name in allowed.split(",") if name.strip()]
-    return [str(place) for place in range(len(list(GPUS.iterdir())))] if GPUS.is_dir() else []

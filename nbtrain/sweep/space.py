@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from nbtrain.errors import ParamError, nearest
 from nbtrain.params import Option, Params
 from nbtrain.params.blocks import Hub
+from nbtrain.params.processes import Processes
 from nbtrain.params.sweep import Sweep
 from nbtrain.peers import NAMES
 
@@ -22,7 +23,10 @@ _DECADE = 10.0
 _FACTORS = (0.5, 1, 2, 4)  # of a whole number's value, where nobody said what to try
 _EXAMPLE = '{"lr": {"type": "loguniform", "low": 1e-5, "high": 1e-3}, "batch_size": [4, 8]}'
 # each trial has its own name and folder; what is pushed is the best model, once
-_FIXED = {*Sweep.model_fields, *Hub.model_fields, "project_name", "resume_from_checkpoint", "trainer", "max_minutes"}
+_FIXED = {
+    *Sweep.model_fields, *Hub.model_fields, *Processes.model_fields,
+    "project_name", "resume_from_checkpoint", "trainer", "max_minutes",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ A room has
   to measure a saved one on (those that the run held out, or others), for metrics by name; see `evaluate.examples`.
 - `usage(params, path) -> (library, code)`: the hub's name of the library that opens the saved model, and Python that
   does so without nbtrain, for the card.
+- `PIPELINE`, where the hub has one: its name for what the model does, or one by method (by task where there is none).
 - `OBEYS`, where it does not obey all of `runs.control`: the requests and changes that it does.
 
 A room never prints, never imports another room, imports heavy libraries only inside functions, and catches only what it

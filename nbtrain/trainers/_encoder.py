@@ -20,7 +20,7 @@ from nbtrain.models.headed import reopened
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _feed, _loop
 from nbtrain.trainers._watched import LOOKED_AT as LOOKED_AT  # rooms that show rows ask how many there are at least
-from nbtrain.trainers._watched import Watched
+from nbtrain.trainers._watched import Watched, fuller
 
 COMPARED = 4  # rows that the saved model is asked, too
 SAME = 1e-2  # of the largest output: what merging an adapter and rounding may change
@@ -127,6 +127,7 @@ def fit(params: Any, run: ActiveRun, job: Job) -> dict[str, float]:
     """
     from transformers import set_seed
 
+    run.prepared()
     run.stage("loading the model")
     set_seed(params.seed)  # what the data took must not change how a head begins
     parts = {"whole": head(job) if job.new_head else (), "without": job.without}
@@ -176,7 +177,8 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     arguments = _loop.arguments(params, run, rows=count, device=device, precision=precision, evaluate=held)
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(**arguments),
+        # only a mean over labels is divided by those of all processes
+        args=TrainingArguments(**arguments, average_tokens_across_devices=job.by_tokens),
         data_collator=job.collate,
         train_dataset=rows,
         eval_dataset=job.valid,
@@ -186,7 +188,7 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
     # a Trainer takes the loss of a model that may be told of accumulation as divided already; most with a head take no
     # notice, and accumulated batches would count in full
     trainer.loss_is_scaled_for_ga, trainer.model_accepts_loss_kwargs = job.by_tokens, False
-    trainer.log = _fuller(trainer.log, job.logged)
+    trainer.log = fuller(trainer.log, job.logged)
     if not params.peft:
         # by default with the names that older versions gave, which a Trainer does not find again in the model: what
         # goes on from a checkpoint, or takes the best one, would keep other weights in their places
@@ -199,16 +201,10 @@ def _trainer(params: Any, run: ActiveRun, model: Any, job: Job) -> tuple[Any, di
         "device": device.kind,
         "dtype": "bf16" if precision.bf16 else "fp16" if precision.fp16 else "fp32",
         "threads": torch.get_num_threads(),
+        **_loop.together(params),
         **({} if count is None else {"rows": count}),
         "valid_rows": len(job.valid) if job.valid is not None else 0,
     }
-
-
-def _fuller(log: Callable[..., None], more: Callable[[], Mapping[str, float]]) -> Callable[..., None]:
-    def fuller(logs: dict[str, float], *rest: Any) -> None:
-        log({**logs, **more()} if "loss" in logs else logs, *rest)
-
-    return fuller
 
 
 def _epochs(rows: Any) -> Any:

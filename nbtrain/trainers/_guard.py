@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from nbtrain.errors import TrainingError
+from nbtrain.runs import ranks
 
 
 class Found(NamedTuple):
@@ -82,7 +83,9 @@ class Guard:
     def _refuse(self, found: Found | None) -> None:
         if found is None or _is_number(found.norm):
             return
-        raise not_a_number(found.step, self.params.lr, _rows(found.batches, self.trainer.train_dataset))
+        # the norm is that of all processes, so each of them comes here
+        rows = sorted({row for rows in ranks.each(_rows(found.batches, self.trainer.train_dataset)) for row in rows})
+        raise not_a_number(found.step, self.params.lr, f", rows {', '.join(map(str, rows[:50]))}" if rows else "")
 
 
 def not_a_number(step: int, lr: float, rows: str = "") -> TrainingError:
@@ -100,15 +103,14 @@ def _is_number(norm: Any) -> bool:
     return math.isfinite(norm.item())
 
 
-def _rows(batches: list[Mapping[str, Any]], dataset: Any) -> str:
-    """', rows 3, 17': the rows that made these batches; found by their tokens, so that a good run pays nothing."""
+def _rows(batches: list[Mapping[str, Any]], dataset: Any) -> list[int]:
+    """The rows that made these batches; found by their tokens, so that a good run pays nothing."""
     if "input_ids" not in getattr(dataset, "column_names", ()):
-        return ""
+        return []
     seen = {tuple(ids) for batch in batches for ids in _documents(batch)}
     numbers = dataset["row"] if "row" in dataset.column_names else range(1, len(dataset) + 1)
     pairs = zip(numbers, dataset["input_ids"], strict=True)
-    found = [str(number) for number, ids in pairs if tuple(ids) in seen]
-    return f", rows {', '.join(found[:50])}" if found else ""
+    return [number for number, ids in pairs if tuple(ids) in seen]
 
 
 def _documents(batch: Mapping[str, Any]) -> Iterator[list[int]]:

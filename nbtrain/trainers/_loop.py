@@ -17,8 +17,9 @@ from typing import Any
 
 from nbtrain.errors import ParamError, TrainingError
 from nbtrain.models.load import Device, Precision
-from nbtrain.runs import checkpoints
+from nbtrain.runs import checkpoints, ranks
 from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers import _parts, _shares
 from nbtrain.trainers._feed import Feed, attach
 from nbtrain.trainers._guard import Guard
 from nbtrain.trainers._news import Clock, Complete, News, Told, callback
@@ -30,7 +31,8 @@ def planned_steps(params: Any, rows: int | None) -> int:
     """Optimiser steps of a run over so many rows; None: nobody knows, and the steps are given."""
     if params.max_steps > 0 or rows is None:
         return int(params.max_steps)
-    return math.ceil(math.ceil(rows / params.batch_size) / params.gradient_accumulation) * int(params.epochs)
+    at_once = params.batch_size * ranks.count()
+    return math.ceil(math.ceil(rows / at_once) / params.gradient_accumulation) * int(params.epochs)
 
 
 def begins_at(params: Any, run: ActiveRun) -> Path | None:
@@ -62,7 +64,15 @@ def arguments(
     Args:
         rows: rows trained on; None where nobody knows: then an epoch has no end at which to save or to measure.
         evaluate: whether there are held-out rows.
+
+    Raises:
+        ParamError: several processes are to train, and the device is not for several.
     """
+    if ranks.count() > 1 and device.kind == "mps":
+        raise ParamError(
+            "--num-processes: Apple's GPU is one, and processes cannot share it",
+            fix="--batch-size with --gradient-accumulation gives the same steps.",
+        )
     steps = planned_steps(params, rows)
     strategies = {"save": params.save_strategy, "eval": params.eval_strategy if evaluate else "no"}
     if rows is None and "epoch" in strategies.values():
@@ -102,7 +112,15 @@ def arguments(
         # transformers adds its own notebook table inside a kernel: with ours the cell would show two
         "disable_tqdm": True,
         "remove_unused_columns": False,
+        "ddp_timeout": params.ddp_timeout,
     }
+
+
+def together(params: Any) -> dict[str, Any]:
+    """What is known at the start of the processes that train together, where there are several."""
+    count = ranks.count()
+    rows = params.batch_size * params.gradient_accumulation * count
+    return {"processes": count, "rows_a_step": rows} if count > 1 else {}
 
 
 def _checkpointing() -> str:
@@ -126,6 +144,7 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
 
     Raises:
         TrainingError: a loss that is not a number, or no memory left.
+        Released: of several processes this is not the first; it has trained its share.
     """
     from transformers import PrinterCallback
 
@@ -133,6 +152,13 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
         run.rehearsal.of_trainer(trainer, told)
     guard = Guard(trainer, params)
     run.resume_from = begins_at(params, run)
+    if ranks.count() > 1:
+        run.prepared()
+        _shares.spread(trainer)
+    if _parts.is_in_parts(trainer):
+        run.warn("While it trains no process has the whole model: samples are taken of it in the end only.")
+        told = dataclasses.replace(told, take=None)
+        _parts.cut(trainer)
     news = News(params, run, guard, told)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback(news))
@@ -155,6 +181,9 @@ def train(trainer: Any, params: Any, run: ActiveRun, told: Told) -> dict[str, fl
         values = _at_best(trainer, news, run)
     if guard.left_out:
         run.warn(f"Steps left out: {guard.left_out}; their loss or its gradient was not a number (--on-nan skip).")
+    if _parts.is_in_parts(trainer):
+        _parts.make_whole(trainer.model)
+    ranks.part()
     seconds = round(time.monotonic() - began, 3)
     return values | {"steps": trainer.state.global_step, "train_seconds": seconds}
 
@@ -173,6 +202,8 @@ def _at_best(trainer: Any, news: News, run: ActiveRun) -> dict[str, float]:
             )
         return news.values
     trainer.state.best_model_checkpoint = str(best)
+    if _parts.is_in_parts(trainer):
+        _parts.apart(trainer.model)
     trainer._load_best_model()
     run.warn(f"The model is that of step {news.best.step}, the best by {news.best.metric} (--best-model).")
     return news.best.values

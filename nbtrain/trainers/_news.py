@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtrain.events import Changed, Evaluated, Logged, Resumed, Sampled, Saved, Started
-from nbtrain.runs import checkpoints
+from nbtrain.runs import checkpoints, ranks
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.journal import story
 from nbtrain.runs.record import Record, lower_is_better
@@ -42,9 +42,9 @@ class Clock:
             self._since += time.monotonic() - began
 
     def speed(self) -> float:
-        """Tokens a second since the last call."""
+        """Tokens a second since the last call, of all processes."""
         now = time.monotonic()
-        tokens, seconds = self.tokens, max(now - self._since, 1e-9)
+        tokens, seconds = sum(ranks.each(self.tokens)), max(now - self._since, 1e-9)
         self.tokens, self._since = 0, now
         return tokens / seconds
 
@@ -107,7 +107,8 @@ class News:
     """
 
     def __init__(self, params: Any, run: ActiveRun, guard: Guard | None, told: Told) -> None:
-        self.params, self.run, self.guard, self.told, self.take = params, run, guard, told, told.take
+        self.params, self.run, self.guard, self.told = params, run, guard, told
+        self.take = told.take if ranks.is_first() else None
         self.clock = Clock()
         self.values: dict[str, float] = {}
         self.stopping = self.pausing = False
@@ -137,12 +138,13 @@ class News:
             )
         if begin is not None:
             place = str(begin.relative_to(here) if own else begin)
-            known = [found for found in Record.of(story(run.folder.events)).evaluations if own]
+            # of several processes the first alone knows what it has told
+            known = ranks.agreed([found for found in Record.of(story(run.folder.events)).evaluations if own])
             for found in known:
                 if found["step"] <= state.global_step:  # what came later is measured again
                     self.best.is_better(int(found["step"]), {name: found[name] for name in found if name != "step"})
             run.emit(Resumed(step=state.global_step, checkpoint=place, differences=run.differences))
-            self.again = Record.of(story(run.folder.events)).undone if own else []
+            self.again = ranks.agreed(Record.of(story(run.folder.events)).undone if own else [])
             if own and _due(args, state) and state.global_step not in {found["step"] for found in known}:
                 self.evaluate()  # a stop came before it: the best of the run must not depend on that
             if state.global_step >= state.max_steps or control.should_training_stop:
@@ -193,16 +195,17 @@ class News:
         if logs and "loss" in logs:
             known = {name: value for name, value in logs.items() if name not in _TIMINGS and value is not None}
             values = {name: float(value) for name, value in known.items()}
-            if self.clock.tokens:
-                values["tokens_per_second"] = round(self.clock.speed(), 1)
+            if speed := self.clock.speed():
+                values["tokens_per_second"] = round(speed, 1)
             self.run.emit(Logged(step=state.global_step, epoch=state.epoch, values=values))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> None:
-        if self.run.stop_asked():  # asked in the middle of it: what it has measured is not the whole
+        if self.run.stop_agreed():  # asked in the middle of it: what it has measured is not the whole
             self.stopping = control.should_training_stop = control.should_save = True
             return
         named = {name.removeprefix("eval_"): value for name, value in metrics.items() if name.startswith("eval_")}
-        self.values = {name: float(value) for name, value in named.items() if name not in _TIMINGS}
+        values = {name: float(value) for name, value in named.items() if name not in _TIMINGS}
+        self.values = ranks.agreed(values)  # by them it is decided when to save and to end
         self.run.emit(Evaluated(step=state.global_step, epoch=state.epoch, values=self.values))
         first = state.global_step == 1 < state.max_steps  # before that step it wrote the same
         better = self.best.is_better(state.global_step, self.values)
@@ -215,16 +218,20 @@ class News:
         with self.clock.aside():
             if self.guard:
                 self.guard.settle()
-            path = self.run.folder.checkpoints / f"checkpoint-{state.global_step}"
-            self.beside(path)
-            checkpoints.commit(path)
-            self.run.emit(Saved(step=state.global_step, path=str(path.relative_to(self.run.folder.path))))
-            checkpoints.rotate(self.run.folder, self.params.save_total_limit, spare=self.best_checkpoint())
+            ranks.wait()  # each process writes its random state
+            if ranks.is_first():
+                self._commit(self.run.folder.checkpoints / f"checkpoint-{state.global_step}", state.global_step)
             if self.pausing:  # what it has learnt is on the disk, whatever happens while it waits
                 self.pausing = False
                 self.run.pause(state.global_step, lambda asked: self._meanwhile(asked, state.global_step))
                 if self.run.stopped:
                     self.stopping = control.should_training_stop = True
+
+    def _commit(self, path: Path, step: int) -> None:
+        self.beside(path)
+        checkpoints.commit(path)
+        self.run.emit(Saved(step=step, path=str(path.relative_to(self.run.folder.path))))
+        checkpoints.rotate(self.run.folder, self.params.save_total_limit, spare=self.best_checkpoint())
 
     def best_checkpoint(self) -> Path | None:
         """Where the weights of the best evaluation are, if they are to be kept."""

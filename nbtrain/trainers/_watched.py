@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nbtrain.runs import ranks
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers._samples import undisturbed
 
@@ -25,9 +26,9 @@ class Watched:
         """transformers' evaluation loop, but one that a stop ends and that keeps what the model said."""
         from transformers.trainer_utils import EvalLoopOutput
 
-        loss, found = self._through(dataloader)
+        loss, found = self._through(dataloader, self.run.stop_agreed)
         values = {"loss": loss}
-        if not self.run.stop_asked():
+        if not self.run.stopped:
             values |= self.job.measure(found)
             self._seen = (self.trainer.state.global_step, found)
         named = {f"{metric_key_prefix}_{name}": float(value) for name, value in values.items()}
@@ -41,9 +42,9 @@ class Watched:
 
     def look(self, rows: Any) -> Found:
         """What the model says to these rows now."""
-        return self._through(self.trainer.get_eval_dataloader(rows))[1]
+        return self._through(self.trainer.get_eval_dataloader(rows), self.run.stop_asked)[1]
 
-    def _through(self, dataloader: Any) -> tuple[float, Found]:
+    def _through(self, dataloader: Any, stopped: Callable[[], bool]) -> tuple[float, Found]:
         """(mean loss of a row, what the model says to each)."""
         total, found = 0.0, list[Any]()
         with undisturbed(self.trainer.model):
@@ -54,6 +55,18 @@ class Watched:
                 rows = self.job.rows(outputs, batch)
                 total += float(loss) * len(rows)
                 found += rows
-                if self.run.stop_asked():
+                if stopped():
                     break
         return total / max(len(found), 1), found
+
+
+def fuller(log: Callable[..., None], more: Callable[[], Mapping[str, float]]) -> Callable[..., None]:
+    """A Trainer's `log`, which tells with each loss what `more` gives; of several processes the mean."""
+
+    def told(logs: dict[str, float], *rest: Any) -> None:
+        if "loss" in logs:
+            found = ranks.each(dict(more()))
+            logs = logs | {name: sum(each[name] for each in found) / len(found) for name in found[0]}
+        log(logs, *rest)
+
+    return told

@@ -60,6 +60,7 @@ class ImageClassificationParams(
 
 
 Params = ImageClassificationParams
+PIPELINE = "image-classification"
 says = _examples.saying("classes")
 
 

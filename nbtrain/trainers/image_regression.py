@@ -54,6 +54,7 @@ class ImageRegressionParams(
 
 
 Params = ImageRegressionParams
+PIPELINE = "image-classification"
 says = _examples.saying("numbers")
 
 

@@ -26,20 +26,21 @@ from nbtrain.models.pretrained import TINY
 from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
-from nbtrain.params.usual import Headed
+from nbtrain.params.usual import Headed, alone
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _drawn, _encoder, _examples, _pictures
 
-AUTO = "AutoModelForObjectDetection"
+AUTO, PIPELINE = "AutoModelForObjectDetection", "object-detection"
 BETTER = "PekingU/rtdetr_r18vd"
 USUAL = ("objects", "annotations", "boxes", "labels")
 HARMLESS = ("crop", "colour")
 STRIDE = 32  # pixels; detectors halve a picture five times, and some cannot halve an odd side
+Alone = alone("transformers divides the loss of several by their number twice. More --gradient-accumulation works")
 SHEET = 6  # pictures of the figure
 
 
 class ObjectDetectionParams(
-    _pictures.Pictures, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+    _pictures.Pictures, Alone, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
 ):
     """Parameters of `object-detection`."""
 
@@ -267,9 +268,8 @@ def _look(model: Any, processor: Any, picture: Any) -> Any:
     """What is found on one picture; see `found_in`."""
     import torch
 
-    inputs = processor(images=[picture], return_tensors="pt").to(model.device)
     with torch.no_grad():
-        outputs = model(**inputs)
+        outputs = model(**(inputs := processor(images=[picture], return_tensors="pt").to(model.device)))
     return found_in(processor, outputs, [(picture.height, picture.width)], inputs.get("pixel_mask"))[0]
 
 

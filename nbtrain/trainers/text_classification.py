@@ -58,6 +58,7 @@ class TextClassificationParams(
 
 
 Params = TextClassificationParams
+PIPELINE = "text-classification"
 says = _examples.saying("classes")
 
 

@@ -53,6 +53,7 @@ class TextRegressionParams(
 
 
 Params = TextRegressionParams
+PIPELINE = "text-classification"
 says = _examples.saying("numbers")
 
 

@@ -52,7 +52,10 @@ def test_emulated_bf16_does_not_count(gpus):
 
 def test_of_several_gpus_the_first_is_used_and_the_others_are_hidden(gpus):
     gpus(2, bf16=True)
-    assert device().note == "2 GPUs are visible, one is used: Tesla T4. CUDA_VISIBLE_DEVICES chooses another."
+    assert device().note == (
+        "2 GPUs are visible, one is used: Tesla T4. --num-processes 2 uses them all, "
+        "CUDA_VISIBLE_DEVICES chooses another."
+    )
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
 
 

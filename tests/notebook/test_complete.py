@@ -110,7 +110,7 @@ def test_files_models_and_runs_are_offered(place):
 def test_run_ids_are_offered_newest_first():
     for name in ("first", "second"):
         folder.write_params(folder.claim(name, "llm", "sft"), trainers.load("llm").Params(trainer="sft"))
-    for verb in ("show", "attach", "stop", "resume", "export", "why", "set", "save", "sample", "pause", "go"):
+    for verb in ("show", "attach", "stop", "resume", "export", "push", "why", "set", "save", "sample", "pause", "go"):
         assert sorted(texts(f"%autotrain {verb} ")) == ["first", "second"]
     assert texts("run = %autotrain show s") == ["second"]
     assert texts("%autotrain export first --to ") == ["script", "yaml", "line", "cell", "command"]

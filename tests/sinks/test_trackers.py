@@ -1,7 +1,14 @@
 """Trackers: each receives the whole curve in an instance of its own, and none can hold up or end a run."""
 
 import csv
+import itertools
+import json
+import os
+import re
+import sqlite3
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +20,9 @@ from nbtrain.runs.journal import Journal, story
 from nbtrain.sinks import trackers
 from nbtrain.sinks.trackers import Aside
 
+# trackio reads it when it is imported, once in a process
+PLACE = tempfile.TemporaryDirectory(prefix="trackio-")
+os.environ["TRACKIO_DIR"] = PLACE.name
 CURVE = [(step, round(4.1 / step, 3)) for step in range(1, 8)]
 
 
@@ -77,11 +87,52 @@ def test_wandb_keeps_the_curve_in_the_run_folder_where_nobody_is_logged_in(run, 
     assert not [loss for _, loss in CURVE if str(loss).encode() not in content]
 
 
-def test_trackio_keeps_the_curve_in_its_own_place(run, monkeypatch, tmp_path):
+def test_trackio_keeps_the_curve_in_its_own_place(run, monkeypatch):
     pytest.importorskip("trackio")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("TRACKIO_PROJECT", "whole")
     told(opened("trackio", run))
-    assert list((tmp_path / "trackio").rglob("*.db"))
+    assert points("trackio", run) == CURVE
+
+
+def points(name, run):
+    """(step, loss) as the tracker itself has them."""
+    if name == "csv":
+        rows = csv.DictReader((run.path / "metrics.csv").read_text().splitlines())
+        return [(int(row["step"]), float(row["value"])) for row in rows if row["name"] == "train/loss"]
+    if name == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        told = EventAccumulator(str(run.path / "tensorboard")).Reload().Tensors("train/loss")
+        return [(each.step, round(each.tensor_proto.float_val[0], 3)) for each in told]
+    if name == "wandb":
+        content = b"".join(path.read_bytes() for path in sorted(run.path.glob("wandb/offline-run-*/*.wandb")))
+        # records of protobuf: the name, a tag, the length of the value, the value as JSON; each stands there twice
+        places = [(each.end(), each[1][0]) for each in re.finditer(rb"train/loss\x82\x01(.)", content, re.DOTALL)]
+        values = [float(content[begin : begin + size]) for begin, size in places]
+        return list(enumerate((value for value, _ in itertools.groupby(values)), start=1))
+    database = Path(PLACE.name, f"{os.environ['TRACKIO_PROJECT']}.db")
+    rows = sqlite3.connect(database).execute("SELECT step, metrics FROM metrics ORDER BY id").fetchall()
+    told = [(step, json.loads(metrics)) for step, metrics in rows]
+    return [(step, values["train/loss"]) for step, values in told if "train/loss" in values]
+
+
+@pytest.mark.parametrize("name", ["csv", "tensorboard", "wandb", "trackio"])
+def test_a_run_that_died_and_goes_back_to_its_checkpoint_is_told_once(run, monkeypatch, tmp_path, name):
+    if name != "csv":
+        pytest.importorskip(name)
+    for variable in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TRACKIO_PROJECT", "killed")
+    first = opened(name, run)
+    for step, loss in CURVE[:5]:
+        first(events.Logged(step=step, values={"loss": loss}))
+    first(events.Failed(step=5, error={"what": "killed"}))
+    again = opened(name, run)  # from the checkpoint of step 3
+    for step, loss in CURVE[3:]:
+        again(events.Logged(step=step, values={"loss": loss}))
+    again(events.Finished(step=7, values={}, seconds=1.0, model="model"))
+    assert points(name, run) == CURVE
 
 
 class Slow:

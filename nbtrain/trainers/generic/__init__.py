@@ -29,6 +29,7 @@ from nbtrain.params.blocks import Basic
 from nbtrain.params.options import Location
 from nbtrain.params.streaming import not_streamed
 from nbtrain.redact import redact
+from nbtrain.runs import together
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers.generic import _needs
 from nbtrain.trainers.generic._child import Child
@@ -72,6 +73,7 @@ class GenericParams(Basic, Base):
 
 Params = GenericParams
 OBEYS = ("stop",)
+STARTS_PROCESSES = True  # the script's, not ours
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -93,12 +95,29 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
         run.stage("fetching the data")
         environment["NBTRAIN_DATA"] = _needs.data(params, run.folder.data)
     python = _needs.interpreter(params, copied, run, environment)
+    if params.num_processes > 1:
+        together.possible(params)
+        if "OMP_NUM_THREADS" not in (params.env or {}):
+            environment["OMP_NUM_THREADS"] = str(together.threads(params.num_processes))
     run.folder.model.mkdir(exist_ok=True)
     facts = {"script": copied.name, "python": python, "arguments": " ".join(_arguments(params))}
     total = params.max_steps if params.max_steps > 0 else None
     run.emit(Started(room="generic", name=run.folder.name, total_steps=total, facts=facts))
-    child = Child([python, "-u", copied.name, *_arguments(params)], place, environment, run.folder.log.parent)
+    command = [python, *_started_by(params), copied.name, *_arguments(params)]
+    child = Child(command, place, environment, run.folder.log.parent)
     return _followed(child, run)
+
+
+def _started_by(params: Any) -> list[str]:
+    """What of Python's arguments starts the script: itself, or a launcher of several processes."""
+    count, backend = str(params.num_processes), params.distributed_backend
+    if count == "1":
+        return ["-u"]
+    if backend in (None, "ddp"):
+        # accelerate starts several on GPUs only; what it starts them by does so on a CPU, too
+        return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count]
+    how = [f"--use_{backend}"] if backend in ("fsdp", "deepspeed") else ["--config_file", str(Path(backend).resolve())]
+    return ["-m", "accelerate.commands.launch", *how, "--num_processes", count]
 
 
 def _followed(child: Child, run: ActiveRun) -> dict[str, float]:

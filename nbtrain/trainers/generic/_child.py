@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -66,9 +67,19 @@ class Child:
 
     def _insist(self, waited: float) -> None:
         if waited > sum(PATIENCE):
-            self._process.kill()
+            self._kill()
         elif waited > PATIENCE[0]:
             self._process.terminate()
+
+    def _kill(self) -> None:
+        """It and what it has started: a launcher's processes would go on without it."""
+        import psutil
+
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for each in psutil.Process(self._process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+        self._process.kill()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

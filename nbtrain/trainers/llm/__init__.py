@@ -31,6 +31,7 @@ from nbtrain.trainers.llm import (
     _preferences,
     _reinforced,
     _streaming,
+    _together,
     default,
     dpo,
     grpo,
@@ -138,6 +139,7 @@ class LLMTrainingParams(
     _reinforced.Reinforced,
     ppo.PPO,
     grpo.GRPO,
+    _together.Together,
     Basic,
     Data,
     _streaming.Streamed,
@@ -165,6 +167,7 @@ class LLMTrainingParams(
 
 
 Params = LLMTrainingParams
+PIPELINE = dict.fromkeys(METHODS, "text-generation") | {"reward": "text-classification"}
 
 
 def _method(params: Any) -> ModuleType:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nbtrain.models.load import Precision
+from nbtrain.runs import ranks
 from nbtrain.runs.active import ActiveRun
 from nbtrain.runs.journal import story
 from nbtrain.runs.record import Record
@@ -24,7 +25,8 @@ def fitted(  # noqa: PLR0913  each is known by the caller only
     was afterwards. A run that goes on keeps the size that it began with: its steps are those of its checkpoint.
     """
     known = Record.of(story(run.folder.events)).facts().get("batch_size") if run.resume_from else None
-    size = int(known) if known else _largest(params.batch_size, model, rows, collate, precision)
+    # of several processes the one with the least memory decides
+    size = int(known) if known else min(ranks.each(_largest(params.batch_size, model, rows, collate, precision)))
     times = params.gradient_accumulation * params.batch_size // size
     if size < params.batch_size and not known:
         run.warn(

@@ -101,7 +101,9 @@ def tokenised(
     splits, form = _rows.shaped(params, run, splits, form)
     tokenizer = load.tokenizer(params, tell=run.warn)
     run.stage("tokenising")
-    return prepare(params, run, splits, form, tokenizer, longest(params)), tokenizer
+    tokens = prepare(params, run, splits, form, tokenizer, longest(params))
+    run.prepared()
+    return tokens, tokenizer
 
 
 def check(
@@ -217,6 +219,7 @@ def settled(
         "device": device.kind,
         "dtype": "bf16" if precision.bf16 else "fp16" if precision.fp16 else "fp32",
         "threads": torch.get_num_threads(),
+        **_loop.together(params),
         **({} if count is None else {"rows": count}),
         "valid_rows": len(tokens.valid) if held_out else 0,
     }

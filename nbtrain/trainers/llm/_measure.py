@@ -137,6 +137,6 @@ def evaluation_loop(  # noqa: PLR0913  transformers calls it so
     from transformers.trainer_utils import EvalLoopOutput
 
     with undisturbed(trainer.model):
-        metrics = measured(params, trainer.model, measure, dataloader, run.stop_asked)
+        metrics = measured(params, trainer.model, measure, dataloader, run.stop_agreed)
     named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
     return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(dataloader.dataset))

@@ -15,6 +15,7 @@ from nbtrain.errors import DataError
 from nbtrain.models import load
 from nbtrain.params import option
 from nbtrain.params.options import Location
+from nbtrain.runs import ranks
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _loop
 from nbtrain.trainers._samples import Prompt, undisturbed
@@ -165,7 +166,7 @@ def _tokenised(params: Any, run: ActiveRun, rows: Any, form: Preferences, tokeni
         encoded,
         with_indices=True,
         remove_columns=rows.column_names,
-        load_from_cache_file=False,
+        load_from_cache_file=not ranks.is_first(),  # the first has just made it, from the same rows
         cache_file_name=str(run.folder.data / f"pairs-{rows._fingerprint}.arrow"),
         new_fingerprint=f"pairs-{rows._fingerprint}",  # else datasets pickles the tokenizer for one
     )
@@ -292,7 +293,7 @@ def _mean_over_pairs(
             for name, value in (values | more(batch)).items():
                 totals[name] = totals.get(name, 0.0) + value * pairs
             count += pairs
-            if run.stop_asked():
+            if run.stop_agreed():
                 break
     trainer.model.eval()  # TRL tells by the mode what it is logging; the next step sets it back
     metrics = {f"{metric_key_prefix}_{name}": total / count for name, total in totals.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from nbtrain.data import chat, forms
 from nbtrain.data.read import Splits
+from nbtrain.runs import ranks
 from nbtrain.runs.active import ActiveRun
 
 _JOINED = "messages"
@@ -24,7 +25,7 @@ def shaped(params: Any, run: ActiveRun, splits: Splits, form: Any) -> tuple[Spli
         run.warn("--auto-convert-dataset is needless: data of every known form is converted.")
     if params.conversation_extension > 1 and form.name != "text":
         splits, form = _extended(splits, form, params.conversation_extension, run)
-    if params.save_processed_data == "local":
+    if params.save_processed_data == "local" and ranks.is_first():
         run.folder.data.mkdir(parents=True, exist_ok=True)
         for name, rows, _ in splits.items():
             _keep(rows, form, run.folder.data / f"processed-{name}.jsonl")

@@ -17,6 +17,7 @@ from typing import Any
 from nbtrain.errors import ParamError
 from nbtrain.models.load import Precision
 from nbtrain.runs.active import ActiveRun
+from nbtrain.trainers import _shares
 from nbtrain.trainers.llm import _flat
 
 PIECE = 1024  # positions that a processor works on at once
@@ -128,21 +129,23 @@ def plain_trainer(
     named = {"data_collator": way.collate, "processing_class": tokenizer, "compute_loss_func": loss}
     trainer = Trainer(model=model, args=settings, **named, **data)
     if way.flat and arguments["use_cpu"]:
-        trainer.training_step = partial(_in_pieces, trainer.training_step)
+        trainer.training_step = partial(_in_pieces, trainer, trainer.training_step)
     if way.grouped:
         sampler = _by_length(data["train_dataset"], arguments)
         trainer._get_train_sampler = lambda dataset=None: sampler
     return trainer
 
 
-def _in_pieces(step: Callable[..., Any], model: Any, inputs: Mapping[str, Any], num_items_in_batch: Any = None) -> Any:
+def _in_pieces(
+    trainer: Any, step: Callable[..., Any], model: Any, inputs: Mapping[str, Any], num_items_in_batch: Any = None
+) -> Any:
     """A Trainer's `step`, for the pieces of a flat row one after another: the same gradient in less memory.
 
     On a GPU one large row is faster; a processor's caches would hold none of it.
     """
     # without their number each piece would be a mean of its own
     parts = [inputs] if num_items_in_batch is None else _flat.pieces(inputs, PIECE)
-    return sum(step(model, part, num_items_in_batch) for part in parts)
+    return _shares.synced_once(trainer, step, model, parts, num_items_in_batch)
 
 
 def _by_length(dataset: Any, arguments: Mapping[str, Any]) -> Any:

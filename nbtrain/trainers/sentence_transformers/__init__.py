@@ -26,7 +26,7 @@ from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, Optim, Peft, Precision, Shown
 from nbtrain.params.streaming import not_streamed
-from nbtrain.params.usual import Headed, again
+from nbtrain.params.usual import Headed, again, alone
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _encoder, _examples, _loop, _texts
 from nbtrain.trainers._samples import undisturbed
@@ -42,8 +42,14 @@ __all__ = [
 ]  # fmt: skip
 
 
+Alone = alone(
+    "its losses compare the rows of a batch, or have a head that each process would train for itself. A larger "
+    "--batch-size with --loss cached_multiple_negatives works"
+)
+
+
 class SentenceTransformersParams(
-    Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
+    Alone, Headed, Basic, Data, Model, Optim, Precision, Peft, Checkpoints, Evaluation, Shown, Base
 ):
     """Parameters of `sentence-transformers`."""
 
@@ -102,6 +108,7 @@ class SentenceTransformersParams(
 
 
 Params = SentenceTransformersParams
+PIPELINE = "sentence-similarity"
 
 
 def train(params: Any, run: ActiveRun) -> dict[str, float]:
@@ -187,7 +194,8 @@ def _cut(model: Any, rows: Any, form: _rows.Form) -> list[int]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
     splits = read.read(params, cache, by=_rows.classes(params))
-    return _encoder.check(params, splits, _rows.recognise(splits.train, params))
+    form = _rows.recognise(splits.train, params)
+    return _encoder.check(params, splits, form, rendered=_texts.lengths(params, form, *form.roles))
 
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ from nbtrain.params import Params as Base
 from nbtrain.params import option
 from nbtrain.params.blocks import Basic, Data
 from nbtrain.params.streaming import not_streamed
+from nbtrain.params.usual import alone
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers import _examples
 from nbtrain.trainers.tabular import judging, saving, snippet, training
@@ -34,6 +35,7 @@ Metric = Literal[
     "rmse", "mae", "median_error", "r2",
 ]  # fmt: skip
 
+_WHY_ALONE = "the libraries for tables share the cores in one process already; for more at once: --sweep-workers"
 CANNOT_REHEARSE = "its models are fitted whole, not step by step, and --time-limit says how long that may take"
 
 
@@ -41,7 +43,7 @@ def _names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-class TabularParams(Basic, Data, Base):
+class TabularParams(alone(_WHY_ALONE), Basic, Data, Base):
     """Parameters of `tabular`."""
 
     model: Model = option(
@@ -118,6 +120,7 @@ class TabularParams(Basic, Data, Base):
 
 
 Params = TabularParams
+PIPELINE = {"classification": "tabular-classification", "regression": "tabular-regression"}
 OBEYS = ("stop",)
 
 

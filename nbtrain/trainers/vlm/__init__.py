@@ -79,6 +79,7 @@ class VLMTrainingParams(Headed, Basic, Data, Model, Optim, Precision, Peft, Chec
 
 
 Params = VLMTrainingParams
+PIPELINE = {"vqa": "visual-question-answering", "captioning": "image-to-text"}
 says = _examples.saying("replies")
 
 

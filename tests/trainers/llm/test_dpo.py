@@ -95,6 +95,9 @@ class _Quiet:
     def warn(self, message):
         pass
 
+    def prepared(self):
+        pass
+
     stage = warn
 
 
