@@ -288,3 +288,11 @@ def spread(counts: Sequence[int]) -> dict[str, float]:
         "p95": float(numpy.percentile(count, 95)),
         "max": int(count.max()),
     }
+
+
+def told(found: Mapping[str, float]) -> str:
+    """What `spread` gives, in words."""
+    return (
+        f"{found['min']:,} to {found['max']:,}, half of them up to {found['median']:,.0f}, "
+        f"95 of 100 up to {found['p95']:,.0f}"
+    )

@@ -184,6 +184,7 @@ def _schema(path: Path) -> Any:
 
 
 def is_text(row: Row) -> bool:
+    """Whether a row can be held: no text of it has half a surrogate pair, which is told when the row is judged."""
     try:
         arrows.table([row])
     except UnicodeEncodeError:
@@ -192,10 +193,12 @@ def is_text(row: Row) -> bool:
 
 
 def fault(row: Unreadable, name: str, unit: str, number: int) -> Fault:
+    """What is wrong with a row that cannot be read. unit: what the rows of `name` are called."""
     return Fault("train", number, "", row.reason, row.fix, f"{name} {unit} {number}")
 
 
 def nothing(name: str, faults: Sequence[Fault]) -> DataError:
+    """The error for a split of which no row can be read."""
     listed = "\n".join(map(str, faults[:_LISTED]))
     fix = faults[0].fix if faults else "Give data that has some."
     return DataError(f"{name}: there is not one row that can be read.", where=listed, fix=fix)

@@ -61,9 +61,9 @@ class _Stage:
 class Stream:
     """The rows of a split that is not held anywhere. What is asked by number is told of its first rows.
 
-    read: where the rows come from. head: the first rows, in
-    memory. whole: whether all rows were seen, so that what is asked of a column is asked of all. count: rows of a pass,
-    None where nobody knows; expected: about how many. judge: of a row whether it is trained on.
+    read: where the rows come from. head: the first rows, in memory. seed: of the order. whole: whether all rows were
+    seen, so that what is asked of a column is asked of all. count: rows of a pass, None where nobody knows; expected:
+    about how many. judge: of a row whether it is trained on. columns: none for all. stages: what is made of the rows.
     """
 
     read: Read

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 HEAD = 2_000  # first rows, to see how they are written and to show some
 HELD = 1_000  # rows held out of those that are streamed
 VALID = 10_000  # rows of a split that is named to evaluate on
-_CHARACTERS = 8 << 20  # or fewer, where they are long
+_CHARACTERS = 8 << 20  # of the first rows, and of those that are
+_HELD_CHARACTERS = 64 << 20  # held out, where they are long
 
 
 def streamed(params: Any, found: sources.Found) -> read.Splits:
@@ -35,13 +36,13 @@ def streamed(params: Any, found: sources.Found) -> read.Splits:
         DataError: as `read`; nothing can be known of the steps of a run that does not see its rows before.
     """
     notices, name = list(found.notices), found.held_out(params)
-    train, valid = found.split(params.train_split, "--train-split"), None
+    train, valid, where = found.split(params.train_split, "--train-split"), None, Places()
     faults: list[Fault] = []
     if name:
         source = Source(found.split(name, "--valid-split"), name)
         rows, faults = source.first(params.max_samples or VALID)
-        valid = source.table([each.row for each in rows])
-        notices.append(f"Evaluated on the first {len(rows):,} rows of {name} (--max-samples says how many).")
+        valid, where = source.table([each.row for each in rows]), _places(rows)
+        notices.append(f"Evaluated on {name}, of which no more than {VALID:,} rows are read: {len(rows):,}.")
     share = 0.0 if name else params.valid_fraction
     source = Source(train, found.origin)
     if source.shards and params.judge_first:
@@ -52,18 +53,48 @@ def streamed(params: Any, found: sources.Found) -> read.Splits:
         why = "the rows are not read before they are trained on, so nobody knows how many steps an epoch has"
         raise DataError("A stream needs --max-steps.", why=why, fix="Say how long to train: --max-steps N.")
     if valid is not None:
-        places = {**splits.places, "valid": Places()}
-        splits = replace(splits, valid=valid, places=places, faults=(*splits.faults, *faults))
+        places, told = {**splits.places, "valid": where}, (replace(each, split="valid") for each in faults)
+        splits = replace(splits, valid=valid, places=places, faults=(*splits.faults, *told))
     return replace(splits, origin=found.origin, notices=notices)
+
+
+def _places(rows: Sequence[Drawn]) -> Places:
+    places = Places()
+    for at, drawn in enumerate(rows):
+        name, unit, number = drawn.place
+        places.add(at, name, number, unit)
+    return places
+
+
+class _Lot:
+    """Rows drawn by lot, each as likely as another: those with the highest of as many random numbers as there are rows.
+
+    most: how many; fewer, where they are long.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.size = most, 0
+        self.rows: list[tuple[float, int, int, int, int, Row]] = []  # as `offer` takes it
+
+    def offer(self, number: float, at: int, shard: int, place: int, size: int, row: Row) -> None:
+        """A row with its random number, its number among all rows, its shard and number there, and its characters."""
+        if not self.most or (len(self.rows) >= self.most and number < self.rows[0][0]) or not is_text(row):
+            return
+        heapq.heappush(self.rows, (number, at, shard, place, size, row))
+        self.size += size
+        while len(self.rows) > self.most or (self.size > _HELD_CHARACTERS and len(self.rows) > 1):
+            self.size -= heapq.heappop(self.rows)[4]
+            self.most = min(self.most, len(self.rows))
 
 
 @dataclass
 class _Seen:
     """What a look at all rows of a split finds.
 
-    rows: those that can be read; counts: by shard, the others with them; starts: by shard, those before it. spare: the
-    rows with the least chance: (chance, negative; number of the row; shard; its number there; the row).
+    rows: those that can be read; counts: by shard, the others with them; starts: by shard, those before it.
     """
+
+    lot: _Lot
 
     rows: int = 0
     head: list[Row] = field(default_factory=list)
@@ -71,19 +102,18 @@ class _Seen:
     faults: list[Fault] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    spare: list[tuple[float, int, int, int, Row]] = field(default_factory=list)
 
 
-def _look(shards: Sequence[Shard], params: Any, spare: int) -> _Seen:
-    """Read all rows, in memory that does not grow with their number. spare: rows of which any may be held out."""
-    seen, chance, size = _Seen(), random.Random(params.seed), 0
+def _look(shards: Sequence[Shard], params: Any, lot: _Lot) -> _Seen:
+    """Read all rows, in memory that does not grow with their number."""
+    seen, chance, size = _Seen(lot), random.Random(params.seed), 0
     most = params.max_samples or float("inf")
     for at, shard in enumerate(shards):
         seen.starts.append(seen.rows)
         seen.counts.append(0)
         for number, row, characters in shard.read() if seen.rows < most else ():
             seen.counts[at] += 1
-            drawn = -chance.random()
+            drawn = chance.random()
             if isinstance(row, Unreadable):
                 read.refuse_many(seen.faults, shard.name)
                 seen.faults.append(fault(row, shard.name, shard.unit, number))
@@ -92,9 +122,7 @@ def _look(shards: Sequence[Shard], params: Any, spare: int) -> _Seen:
                 seen.head.append(row)
                 size += characters
             seen.places.add(seen.rows, shard.name, number, shard.unit)
-            if spare and (len(seen.spare) < spare or drawn > seen.spare[0][0]) and is_text(row):
-                put = heapq.heappush if len(seen.spare) < spare else heapq.heapreplace
-                put(seen.spare, (drawn, seen.rows, at, number, row))
+            lot.offer(drawn, seen.rows, at, number, characters, row)
             seen.rows += 1
             if seen.rows >= most:
                 break
@@ -103,11 +131,11 @@ def _look(shards: Sequence[Shard], params: Any, spare: int) -> _Seen:
 
 def _seen(source: Source, params: Any, share: float, notices: list[str]) -> read.Splits:
     """The splits of rows that are all looked at."""
-    seen = _look(source.shards, params, HELD if share else 0)
+    seen = _look(source.shards, params, _Lot(HELD if share else 0))
     if not seen.rows:
         raise nothing(source.name, seen.faults)
     count = min(max(1, round(seen.rows * share)), seen.rows - 1, HELD) if share else 0
-    held = sorted(sorted(seen.spare, reverse=True)[:count], key=lambda row: row[1])
+    held = sorted(sorted(seen.lot.rows, reverse=True)[:count], key=lambda row: row[1])
     out = [row[1] for row in held]
     shards = [
         replace(
@@ -134,7 +162,7 @@ def _seen(source: Source, params: Any, share: float, notices: list[str]) -> read
         count=seen.rows - len(held),
     )
     places = {"train": seen.places.without(out), "valid": seen.places.choose(out)}
-    valid = source.table([row[4] for row in held]) if held else None
+    valid = source.table([row[5] for row in held]) if held else None
     return read.Splits(stream, valid, "", notices, tuple(seen.faults), places)  # type: ignore[arg-type]
 
 
@@ -188,9 +216,5 @@ def _as_they_come(source: Source, params: Any, share: float, notices: list[str])
         whole=False,
         count=None,
     )
-    where = Places()
-    for at, drawn in enumerate(rest):
-        name, unit, number = drawn.place
-        where.add(at, name, number, unit)
     valid = source.table([rows[at].row for at in out]) if out else None
-    return read.Splits(stream, valid, "", notices, tuple(faults), {"train": where})  # type: ignore[arg-type]
+    return read.Splits(stream, valid, "", notices, tuple(faults), {"train": _places(rest)})  # type: ignore[arg-type]

@@ -26,6 +26,8 @@ class Streaming(BaseModel):
     def _steps_are_known(self) -> Self:
         if self.stream and not self.judge_first and getattr(self, "max_steps", -1) < 1:
             raise ValueError("--no-judge-first needs --max-steps: nobody knows how many rows an epoch has")
+        if self.stream and getattr(self, "num_processes", 1) > 1:
+            raise ValueError("--stream reads rows one behind the other, in one process. Leave one of the two out")
         return self
 
     @model_validator(mode="after")

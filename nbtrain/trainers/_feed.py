@@ -67,7 +67,7 @@ class Feed:
 
     def save(self, checkpoint: Path) -> None:
         """Write into a checkpoint where the rows stand."""
-        (checkpoint / NAME).write_text(json.dumps(self._at), encoding="utf-8")
+        (checkpoint / NAME).write_text(json.dumps({"count": self.count, "at": self._at}), encoding="utf-8")
 
     def load(self, checkpoint: Path) -> None:
         """Go on from where the rows of a checkpoint stand.
@@ -75,9 +75,10 @@ class Feed:
         Raises:
             ParamError: its run did not stream.
         """
-        if not (checkpoint / NAME).is_file():
+        known = _saved(checkpoint)
+        if known is None:
             raise ParamError(f"the rows of {checkpoint.name} were not streamed", fix="leave --stream out.")
-        self._at = json.loads((checkpoint / NAME).read_text(encoding="utf-8"))
+        self._at = known["at"]
 
     def _endless(
         self, number: int, window: dict[str, Any] | None, given: int
@@ -94,6 +95,12 @@ class Feed:
             if began and not gave:
                 raise _nothing()
             number, window = number + 1, None
+
+
+def _saved(checkpoint: Path | None) -> dict[str, Any] | None:
+    """What `Feed.save` wrote."""
+    path = checkpoint / NAME if checkpoint else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
 
 
 def _nothing() -> DataError:
@@ -114,7 +121,8 @@ def drawn(rows: Any, params: Any, run: ActiveRun) -> tuple[Any, int | None]:
         return rows, len(rows)
     count = rows.count
     if count is None and rows.whole and params.max_steps <= 0:
-        count = round(rows.expected) if run.rehearsal is not None else _counted(rows, run)
+        known = _saved(run.resume_from)  # its steps stay those that it began with
+        count = round(rows.expected) if run.rehearsal else known["count"] if known else _counted(rows, run)
     if run.rehearsal is not None:
         return rows.head, count
     steps = params.max_steps * params.batch_size * params.gradient_accumulation

@@ -77,7 +77,7 @@ def arguments(
     strategies = {"save": params.save_strategy, "eval": params.eval_strategy if evaluate else "no"}
     if rows is None and "epoch" in strategies.values():
         strategies = {name: "steps" if kind == "epoch" else kind for name, kind in strategies.items()}
-        run.warn(f"An epoch of this stream has no known end: saved and measured every {params.save_steps} steps.")
+        run.warn("An epoch of this stream has no known end: it is saved and measured by --save-steps and --eval-steps.")
     fused = params.optimizer == "adamw_torch" and device.kind in ("cpu", "cuda")
     return {
         "output_dir": str(run.folder.checkpoints),

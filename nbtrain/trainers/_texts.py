@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,12 @@ from nbtrain.models import load
 from nbtrain.models.pretrained import TINY, open_tokenizer
 from nbtrain.params import option
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _examples
+from nbtrain.trainers import _encoder, _examples, _lengths
 
 TINY_TEXT = TINY.parent / "text"
 BETTER = "answerdotai/ModernBERT-base"
 AUTO = "AutoModelForSequenceClassification"
 _ASKED = 32  # rows that a saved model is asked at once
-_LENGTHS = 2_000  # rows of a split whose lengths are told; those of a million take minutes
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -119,26 +119,22 @@ def tokens_of(texts: Sequence[Texts], tokenizer: Any, longest: int) -> dict[str,
 
 def rendered(params: Any, form: Form, splits: read.Splits) -> judge.Rendered:
     """How long the first rows are in tokens, and how many lose their end."""
-    import numpy
-    from transformers import AutoConfig
+    return _lengths.rendered(params, form, _together, _limits, TINY_TEXT, splits)
 
-    place = _encoder.place(params, TINY_TEXT)
-    hub = {"token": params.token, "trust_remote_code": params.trust_remote_code}
-    tokenizer, config = open_tokenizer(place, **hub), AutoConfig.from_pretrained(place, **hub)
-    longest, lines = _encoder.longest(params, config, tokenizer), []
-    for name, rows, _ in splits.items():
-        some = rows.select(range(min(_LENGTHS, len(rows)))).select_columns(list(dict.fromkeys(form.columns.values())))
-        found = tokens_of([form.texts(row) for row in some], tokenizer, longest)
-        cut = numpy.asarray(found["cut"])
-        count = numpy.asarray([len(ids) for ids in found["input_ids"]]) + cut
-        of = f" (the first {len(some):,} of {len(rows):,} rows)" if len(some) < len(rows) else ""
-        middle, most = numpy.percentile(count, (50, 95))
-        lines.append(
-            f"Tokens a row, {name}{of}: {count.min():,} to {count.max():,}, half of them up to {middle:,.0f}, "
-            f"95 of 100 up to {most:,.0f}; {numpy.count_nonzero(cut):,} lose their end at {longest:,} "
-            "(--max-seq-length)."
-        )
-    return judge.Rendered((), tuple(lines))
+
+def _together(form: Form, row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    found = form.texts(row)
+    return {"": (found.text, found.pair) if found.pair else (found.text,)}
+
+
+def lengths(params: Any, form: judge.Form, *roles: str) -> Callable[[read.Splits], judge.Rendered]:
+    """The same, of a room whose texts are read each by itself."""
+    return partial(_lengths.rendered, params, form, _lengths.of_roles(*roles), partial(_limits, parts=roles), TINY_TEXT)
+
+
+def _limits(params: Any, config: Any, tokenizer: Any, parts: Sequence[str] = ("",)) -> _lengths.Limits:
+    longest = _encoder.longest(params, config, tokenizer)
+    return dict.fromkeys(parts, (longest, "lose their end (--max-seq-length) at"))
 
 
 def tell_cut(tokens: Any, longest: int, run: ActiveRun) -> None:

@@ -89,7 +89,8 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
     splits = read.read(params, cache)
-    return _encoder.check(params, splits, _form(params, splits))
+    form = _form(params, splits)
+    return _encoder.check(params, splits, form, rendered=_texts.lengths(params, form, "tokens"))
 
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:

@@ -51,7 +51,7 @@ def test_both_answers_of_a_pair_are_shown_with_where_they_begin(workdir, method)
     for pieces, word in zip(parts, ("Good", "Bad"), strict=True):
         read, marked = ("".join(text for text, each in pieces if each is learnt) for learnt in (False, True))
         assert "Question" in read and marked.startswith(word)
-    assert any(line.startswith("Tokens, train, rejected: ") for line in found.rendered.lines)
+    assert any(line.startswith("Tokens a row, train, rejected: ") for line in found.rendered.lines)
     lines = found.lines()
     (head,) = (line for line in lines if line.startswith("The chosen answer as the model reads it"))
     assert found.rendered.marked in head and "The rejected answer:" in lines
@@ -79,7 +79,28 @@ def test_classes_are_counted_by_split(workdir):
     found = nbtrain.check(nbtrain.TextClassificationParams(data_path=rows, max_seq_length=4))
     assert {split: sum(counts.values()) for split, counts in found.classes.items()} == {"train": 36, "valid": 4}
     assert found.classes["train"] + found.classes["valid"] == {"ham": 30, "spam": 10}
-    assert any("36 lose their end at 4" in line for line in found.rendered.lines)
+    assert any("36 lose their end (--max-seq-length) at 4" in line for line in found.rendered.lines)
+
+
+@pytest.mark.parametrize(
+    ("room", "parts"),
+    [
+        ("seq2seq", ("source", "target")),
+        ("token-classification", ("tokens",)),
+        ("extractive-question-answering", ("question", "context")),
+        ("sentence-transformers", ("sentence1", "sentence2")),
+    ],
+)
+def test_each_part_of_a_row_has_its_lengths_and_its_limit(workdir, room, parts):
+    short = {"max_seq_length": 32, "max_doc_stride": 8} if room.startswith("extractive") else {"max_seq_length": 12}
+    asked = trainers.load(room).Params(max_samples=30, valid_fraction=0.2, **short)
+    lines = [line for line in nbtrain.check(asked).rendered.lines if ", train" in line]
+    assert [line.split(":")[0].rsplit(", ", 1)[1] for line in lines] == list(parts)
+    most = {line: int(line.split(" to ")[1].split(",")[0]) for line in lines}
+    over = {line: int(line.split("; ")[1].split(" ")[0]) for line in lines}
+    limits = {line: int(line.rstrip(".").split(" ")[-1]) for line in lines}
+    assert all((over[line] > 0) == (most[line] > limits[line]) for line in lines)
+    assert any(over.values())
 
 
 def test_texts_are_no_classes_however_often_they_repeat(workdir):

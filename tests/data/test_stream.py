@@ -153,9 +153,6 @@ def test_a_data_set_that_was_saved_is_streamed(tmp_path, opened):
     assert sorted(drawn(splits.train) + asked(splits.valid)) == sorted(asked(ROWS))
 
 
-# rows that cannot be used
-
-
 def spoilt(at, row):
     return [*ROWS[:at], row, *ROWS[at + 1 :]]
 
@@ -199,9 +196,6 @@ def test_a_row_that_was_spoilt_since_it_was_judged_ends_the_run(write, opened):
     with pytest.raises(DataError, match="part-2.jsonl line 20, column prompt: empty text") as caught:
         drawn(rows)
     assert "resume" in caught.value.fix
-
-
-# rows in tokens
 
 
 def tokens_of(rows, form, tokenizer, tmp_path, **given):
@@ -252,6 +246,21 @@ def test_many_faulty_rows_are_counted_and_not_told_one_by_one(write, opened):
     folder, told = write(rows=[*ROWS[:20], *[{"prompt": f"{at}?"} for at in range(300)]], shards=1), []
     drawn(opened(folder, on_bad_rows="skip", **LATE)[0].train.telling(told.append))
     assert len(told) == 102 and told[-1].startswith("Left out (256 rows by now): part-0.jsonl line ")
+
+
+def test_a_file_that_breaks_off_late_is_mended_and_the_pass_goes_on_where_it_was(write, opened):
+    folder = write("json.gz")
+    whole = drawn(opened(folder, valid_fraction=0, **LATE)[0].train)
+    path, begun = folder / "part-2.json.gz", []
+    good = path.read_bytes()
+    path.write_bytes(good[:-20])
+    rows = opened(folder, valid_fraction=0, **LATE)[0].train
+    with pytest.raises(DataError, match=r"part-2.json.gz breaks off") as caught:
+        begun.extend((state, asked(some)) for state, some in rows.windows(0))
+    assert "part-2.json.gz, after row" in caught.value.where
+    path.write_bytes(good)
+    before = [prompt for _, some in begun[:-1] for prompt in some]
+    assert before and before + drawn(rows, 0, json.loads(json.dumps(begun[-1][0]))) == whole
 
 
 @pytest.fixture

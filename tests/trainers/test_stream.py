@@ -109,7 +109,7 @@ def test_a_stream_that_nobody_counts_is_saved_by_steps_and_goes_on_the_same(shar
     rest = in_room("llm", save_steps=5, resume=part.folder, **given)
     assert same(whole, rest) and rest.losses == whole.losses and len(whole.losses) == 12
     assert [event.step for event in whole.events if event.kind == "saved"] == [5, 10, 12]
-    assert "no known end: saved and measured every 5 steps" in told(whole)
+    assert "no known end: it is saved and measured by --save-steps" in told(whole)
     assert "rows" not in next(event for event in whole.events if event.kind == "started").facts
 
 
@@ -192,7 +192,7 @@ def test_a_stream_without_a_row_to_train_ends(judged):
 
 
 def test_a_run_that_is_only_looked_at_takes_the_first_rows_for_all(judged):
-    run, params = SimpleNamespace(rehearsal=object()), SimpleNamespace(max_steps=-1)
+    run, params = SimpleNamespace(rehearsal=object(), resume_from=None), SimpleNamespace(max_steps=-1)
     halves = judged.map(lambda some: {"part": [part for text in some["prompt"] for part in (text, text)]}, batched=True)
     assert halves.count is None
     rows, count = _feed.drawn(halves, params, run)

@@ -29,7 +29,7 @@ from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, O
 from nbtrain.params.streaming import not_streamed
 from nbtrain.params.usual import Headed
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _examples, _texts
+from nbtrain.trainers import _encoder, _examples, _lengths, _texts
 from nbtrain.trainers.extractive_question_answering import _answers
 from nbtrain.trainers.extractive_question_answering._answers import Asked, Rule
 
@@ -119,7 +119,9 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
     splits = read.read(params, cache)
-    return _encoder.check(params, splits, _form(params, splits))
+    form, parts = _form(params, splits), _lengths.of_roles("question", "context")
+    shown = partial(_lengths.rendered, params, form, parts, _limits, _texts.TINY_TEXT)
+    return _encoder.check(params, splits, form, rendered=shown)
 
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:
@@ -215,6 +217,12 @@ def _form(params: Any, splits: read.Splits) -> spans.Form:
 def _windows(params: Any, config: Any, tokenizer: Any) -> spans.Windows:
     longest = _encoder.longest(params, config, tokenizer)
     return spans.Windows(longest, min(params.max_doc_stride, longest // 2))
+
+
+def _limits(params: Any, config: Any, tokenizer: Any) -> _lengths.Limits:
+    how = _windows(params, config, tokenizer)
+    words = "are read in several pieces, with their question (--max-seq-length), over"
+    return {"question": (how.longest // 2, "are half of a piece and more, over"), "context": (how.longest, words)}
 
 
 def _question(params: Any, row: Mapping[str, Any]) -> spans.Question:

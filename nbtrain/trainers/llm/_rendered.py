@@ -96,15 +96,9 @@ def _lengths(name: str, tokens: Any, count: int, splits: Splits) -> Iterator[str
     of = f" (the first {count:,} of {whole:,} rows)" if count < whole else ""
     if "length" in tokens.column_names:
         found = judge.lengths(tokens)
-        yield f"Tokens a row, {name}{of}: {_spread(found)}; {found['cut']:,} are cut."
+        yield f"Tokens a row, {name}{of}: {judge.told(found)}; {found['cut']:,} are cut."
         return
     for column in tokens.column_names:
         if column.endswith("_ids"):
-            yield f"Tokens, {name}{of}, {column[:-4]}: {_spread(judge.spread([len(ids) for ids in tokens[column]]))}."
-
-
-def _spread(found: Mapping[str, float]) -> str:
-    return (
-        f"{found['min']:,} to {found['max']:,}, half of them up to {found['median']:,.0f}, "
-        f"95 of 100 up to {found['p95']:,.0f}"
-    )
+            found = judge.spread([len(ids) for ids in tokens[column]])
+            yield f"Tokens a row, {name}{of}, {column[:-4]}: {judge.told(found)}."

@@ -194,7 +194,8 @@ def _cut(model: Any, rows: Any, form: _rows.Form) -> list[int]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
     splits = read.read(params, cache, by=_rows.classes(params))
-    return _encoder.check(params, splits, _rows.recognise(splits.train, params))
+    form = _rows.recognise(splits.train, params)
+    return _encoder.check(params, splits, form, rendered=_texts.lengths(params, form, *form.roles))
 
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:

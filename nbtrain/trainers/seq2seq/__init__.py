@@ -26,7 +26,7 @@ from nbtrain.params.blocks import Basic, Checkpoints, Data, Evaluation, Model, O
 from nbtrain.params.streaming import Streaming
 from nbtrain.params.usual import Headed, again
 from nbtrain.runs.active import ActiveRun
-from nbtrain.trainers import _encoder, _examples
+from nbtrain.trainers import _encoder, _examples, _lengths
 from nbtrain.trainers.seq2seq import _tokens, _writing
 
 AUTO = "AutoModelForSeq2SeqLM"
@@ -135,7 +135,9 @@ def train(params: Any, run: ActiveRun) -> dict[str, float]:
 def check(params: Any, cache: Path) -> list[str]:
     """The data, read and judged; what a run would stop at is told with everything else."""
     splits = read.read(params, cache)
-    return _encoder.check(params, splits, _form(params, splits))
+    form = _form(params, splits)
+    shown = partial(_lengths.rendered, params, form, _lengths.of_roles("source", "target"), _limits, TINY)
+    return _encoder.check(params, splits, form, rendered=shown)
 
 
 def opened(params: Any, path: str) -> tuple[Any, Any]:
@@ -186,6 +188,14 @@ tokens = tokenizer({params.source_prefix + "A text to read."!r}, return_tensors=
 written = model.generate(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask{length})
 print(tokenizer.decode(written[0], skip_special_tokens=True))"""
     return "peft" if adapter else "transformers", code
+
+
+def _limits(params: Any, config: Any, tokenizer: Any) -> _lengths.Limits:
+    source, target = _tokens.limits(params, config)
+    return {
+        "source": (source, "lose their end (--max-seq-length) at"),
+        "target": (target, "lose their end (--max-target-length) at"),
+    }
 
 
 def _form(params: Any, splits: read.Splits) -> targets.Form:

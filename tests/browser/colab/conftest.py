@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.browser.conftest import Lab, serving
+from tests.browser.pages import Lab, serving
 
 
 class Classic(Lab):
