@@ -32,7 +32,6 @@ def test_a_room_is_for_several_or_says_why_not(room):
         ({"trainer": "sft", "backend": "native"}, "--backend native"),
         ({"trainer": "sft", "use_distillation": True, "teacher_model": "tiny"}, "--use-distillation"),
         ({"trainer": "sft", "custom_loss": "losses.py:own"}, "--custom-loss"),
-        ({"trainer": "sft", "stream": True, "data_path": "rows.jsonl"}, "--stream"),
     ],
 )
 def test_what_one_process_has_to_train_is_refused_for_several_and_not_for_one(given, told):
