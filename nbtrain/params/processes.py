@@ -34,12 +34,6 @@ class Processes(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _not_of_a_stream(self) -> Self:
-        if self.num_processes > 1 and getattr(self, "stream", False):
-            raise ValueError("--num-processes does not work with --stream: one process reads it. Leave one of them out")
-        return self
-
-    @model_validator(mode="after")
     def _a_known_backend(self) -> Self:
         asked = self.distributed_backend
         if asked in (None, *BACKENDS) or Path(str(asked)).expanduser().is_file():

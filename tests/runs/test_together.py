@@ -66,8 +66,10 @@ def asked(**changes):
             "failed", "DataError", "row 1",
         ),
         (  # whoever was ended without a word took the other along, whose error is only that
-            "rank == 0 and ranks.report(run, DataError('gone'), '')\n"
-            "os.kill(os.getpid(), signal.SIGSEGV) if rank else sys.exit(1)",
+            "place = run.path / 'fell'\n"
+            "rank and (place.touch(), os.kill(os.getpid(), signal.SIGSEGV))\n"
+            "while not place.exists(): time.sleep(0.01)\n"
+            "time.sleep(0.1), ranks.report(run, DataError('gone'), ''), sys.exit(1)",
             "failed", "WorkerDied", "SIGSEGV",
         ),
     ],
