@@ -16,7 +16,6 @@ CONFIGS = Path(__file__).parent / "data_files" / "configs"
 FILES = sorted(path.name for path in CONFIGS.iterdir() if path.suffix in (".yml", ".yaml"))
 # what of each is left out, in the order in which it is told
 LEFT = {
-    "autotrain_llm_sft.yml": ["distributed_backend"],
     "autotrain_llm_orpo.yml": ["quantization"],
     "autotrain_seq2seq.yml": ["quantization"],
 }

@@ -65,6 +65,8 @@ def part() -> None:
         Released: this is another one.
     """
     global _done
+    if count() == 1:
+        return
     first = is_first()
     _done = True
     if not first:

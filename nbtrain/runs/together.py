@@ -188,10 +188,10 @@ class Team:
         return None
 
     def _fault(self, codes: list[int | None]) -> NbtrainError:
-        """What ended the run: of several that fell at once, the one that could not say why took the others along."""
-        fallen = [number for number, code in enumerate(codes) if code not in _FINE] or [0]
-        first = min(fallen, key=lambda number: (ranks.reported(self.run, number) is not None, number))
-        said = ranks.reported(self.run, first)
+        """What ended the run: of several that fell one that could not say why took the others along; else the first."""
+        fallen = {at: ranks.reported(self.run, at) for at, code in enumerate(codes) if code not in _FINE}
+        fallen = fallen or {0: ranks.reported(self.run, 0)}
+        first, said = min(fallen.items(), key=lambda each: float(each[1]["time"]) if each[1] else 0.0)
         who = f"process {first} of {self.count} (from 0)"
         if said is None:
             died = ending.died(self.run, codes[first])

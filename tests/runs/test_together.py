@@ -65,6 +65,12 @@ def asked(**changes):
             "ranks.report(run, DataError(f'row {rank}'), 'the trace')\nrank and sys.exit(1)",
             "failed", "DataError", "row 1",
         ),
+        (  # both before anybody looked
+            "while not rank and not ranks.reported(run, 1): time.sleep(0.01)\n"
+            "ranks.report(run, DataError(f'row {rank}'), 'the trace')\n"
+            "while rank and not ranks.reported(run, 0): time.sleep(0.01)\nsys.exit(1)",
+            "failed", "DataError", "row 1",
+        ),
         (  # whoever was ended without a word took the other along, whose error is only that
             "place = run.path / 'fell'\n"
             "rank and (place.touch(), os.kill(os.getpid(), signal.SIGSEGV))\n"
@@ -73,7 +79,7 @@ def asked(**changes):
             "failed", "WorkerDied", "SIGSEGV",
         ),
     ],
-    ids=["finished", "stopped", "killed", "left", "left as if it were fine", "raised", "two fell"],
+    ids=["finished", "stopped", "killed", "left", "left as if it were fine", "raised", "both raised", "two fell"],
 )  # fmt: skip
 def test_how_a_run_ended_is_told_as_it_was(run, of_code, code, state, kind, told):
     of_code(code)

@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
+from nbtrain.runs import ranks
 from nbtrain.trainers import _shares
 
 
 def as_rank(monkeypatch, number, count):
     monkeypatch.setenv("WORLD_SIZE", str(count))
     monkeypatch.setenv("RANK", str(number))
+    ranks.begin()
 
 
 @settings(max_examples=60, deadline=None)

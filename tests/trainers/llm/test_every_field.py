@@ -272,11 +272,11 @@ def test_on_bad_rows_leaves_rows_out_instead_of_ending_the_run(place, run):
 
 def test_what_is_said_of_the_hub_names_the_upload(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(hub, "push", lambda folder, name, **given: asked.append((name, given)) or "url")
+    monkeypatch.setattr(hub, "push", lambda folder, name, pause, **given: asked.append((name, given)) or "url")
     params = Params(push_to_hub=True, repo_id="name", username="who", hub_private=False, token="hf_x" * 9)
     with Journal(tmp_path / "events.jsonl") as journal:
-        fit._upload(params, ActiveRun(RunFolder(tmp_path), journal))
-        fit._upload(Params(), ActiveRun(RunFolder(tmp_path), journal))
+        fit._upload(params, ActiveRun(RunFolder(tmp_path), journal), "who/name")
+        fit._upload(Params(), ActiveRun(RunFolder(tmp_path), journal), "")
     assert asked == [("who/name", {"private": False, "token": "hf_x" * 9})]
 
 
