@@ -54,6 +54,7 @@ class Masked:
 def main(arguments: list[str]) -> int:
     """Wait for an assignment and do it; the exit code of the process."""
     process.make_ready()
+    process.give_way()
     remember_environment()
     # before any library takes hold of the streams for its log
     sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)

@@ -107,3 +107,17 @@ print(peak - before[1] > 80 * 2**20, peak >= now, process.memory(__import__('os'
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "True", "True"], done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has priorities of another kind")
+def test_a_worker_lets_others_go_first_however_often_it_is_told():
+    code = """
+import os
+from pathlib import Path
+from nbtrain.runs import process
+process.give_way(), process.give_way()
+session = Path("/proc/self/autogroup")
+print(os.getpriority(os.PRIO_PROCESS, 0), session.read_text().split()[-1] if session.exists() else 15)
+"""
+    told = subprocess.run([sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True)
+    assert told.stdout.split() == ["15", "15"], told.stderr
