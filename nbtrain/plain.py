@@ -51,3 +51,8 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {whole % 60:02} s"
     return f"{hours} h {minutes % 60:02} min" if hours < 24 else f"{hours // 24} d {hours % 24:02} h"
+
+
+def words(name: str) -> str:
+    """A value's name as people say it."""
+    return line(name.replace("_", " "), 32)

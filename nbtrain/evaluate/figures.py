@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Strokes = Sequence[Sequence[tuple[float, float]]]
-"""Points that are joined by a line, line by line."""
-
 _NAMED = 40  # classes; the names of more cannot be read
 _WRITTEN = 15  # classes; the counts of more cannot be read
 _LONGEST = 24  # letters of a name
@@ -76,29 +73,6 @@ def curves(lines: Mapping[str, Sequence[float]], path: Path, axes_named: tuple[s
     axes.set_ylim(0, 1.02)
     if lines:
         axes.legend(fontsize=8, frameon=False)
-    _save(figure, path)
-
-
-def course(raw: Strokes, smooth: Strokes, valid: Strokes, names: Mapping[str, str], path: Path) -> None:
-    """The curve of a training; nothing is written where there is none.
-
-    Args:
-        raw, smooth, valid: lines of (step, value): as logged, smoothed, and on held-out rows.
-        names: train and valid, what their values are.
-    """
-    if not raw and not valid:
-        return
-    figure, axes = _blank(7.2, 3)
-    for strokes, label, look in (
-        (raw, "as logged", {"color": "#4c78a8", "alpha": 0.35, "linewidth": 1}),
-        (smooth, f"training {_short(names['train'])}, smoothed", {"color": "#4c78a8", "linewidth": 2}),
-        (valid, f"validation {_short(names['valid'])}", {"color": "#a84e06", "marker": "D", "markersize": 4}),
-    ):
-        for at, stroke in enumerate(strokes):
-            axes.plot(*zip(*stroke, strict=True), label=label if at == 0 else None, **look)
-    axes.set_xlabel("step")
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    axes.legend(fontsize=8, frameon=False)
     _save(figure, path)
 
 

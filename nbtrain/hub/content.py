@@ -6,14 +6,12 @@ from __future__ import annotations
 import json
 import mmap
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from nbtrain import redact
 from nbtrain.errors import ParamError, RunError
-from nbtrain.evaluate import figures
-from nbtrain.runs.curve import Curves, series
+from nbtrain.evaluate.course import picture
 from nbtrain.runs.folder import RunFolder
 from nbtrain.runs.journal import story
 from nbtrain.runs.record import Record
@@ -42,7 +40,7 @@ def of_run(run: RunFolder, repo_id: str) -> Content:
     again = (path for path in (run.script, run.config) if path.is_file())
     found |= {path.name: _PUSHES.sub("", _portable(path)).encode() for path in again}
     if run.card.is_file():
-        curve = _curve(run)
+        curve = picture(Record.of(story(run.events)))
         found |= {CURVE: curve} if curve else {}
         found["README.md"] = _published(_portable(run.card), run, repo_id, with_curve=bool(curve)).encode()
     refuse_secrets(found)
@@ -103,17 +101,3 @@ def _published(card: str, run: RunFolder, repo_id: str, *, with_curve: bool) -> 
     if with_curve:
         card = card.replace(_PARAMETERS, f"\n![The curve of the training]({CURVE})\n{_PARAMETERS}", 1)
     return card
-
-
-def _curve(run: RunFolder) -> bytes | None:
-    """The curve as PNG; None where there is none, or no matplotlib to draw it."""
-    record = Record.of(story(run.events))
-    drawn = Curves().update(record)
-    names = {"train": series(record).replace("_", " "), "valid": drawn.metric.replace("_", " ")}
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place, CURVE)
-        try:
-            figures.course(drawn.loss.raw(), drawn.loss.smooth(), drawn.valid.raw(), names, path)
-        except ImportError:
-            return None
-        return path.read_bytes() if path.is_file() else None

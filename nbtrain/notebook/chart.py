@@ -19,8 +19,7 @@ from nbtrain.notebook.shapes import (
     with_margin,
     words_at,
 )
-from nbtrain.notebook.summary import words
-from nbtrain.plain import number
+from nbtrain.plain import number, words
 from nbtrain.runs.curve import Curves, Point, Stroke, series
 from nbtrain.runs.record import Record
 

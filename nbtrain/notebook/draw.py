@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from nbtrain.evaluate.course import picture
 from nbtrain.events import Sampled
 from nbtrain.notebook import search
 from nbtrain.notebook.chart import chart
 from nbtrain.notebook.html import Markup, clip, fill, join
-from nbtrain.notebook.still import picture, text
-from nbtrain.notebook.summary import Summary, summarise, words
+from nbtrain.notebook.still import text
+from nbtrain.notebook.summary import Summary, summarise
 from nbtrain.notebook.theme import STYLE
-from nbtrain.plain import number
+from nbtrain.plain import number, words
 from nbtrain.runs.curve import Curves
 from nbtrain.runs.record import Record
 from nbtrain.runs.status import Status

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nbtrain.events import Failed, Stopped
 from nbtrain.notebook import trials
-from nbtrain.plain import duration, line, number
+from nbtrain.plain import duration, line, number, words
 from nbtrain.runs.curve import Curves, metric, series, sparkline
 from nbtrain.runs.record import Record
 from nbtrain.runs.status import ENDED, Status
@@ -70,11 +70,6 @@ def summarise(record: Record, status: Status | None, now: float | None, curves: 
         outcome=_outcome(record, state, status),
         sentence=trials.sentence(record) if record.trials else _sentence(record, curves),
     )
-
-
-def words(name: str) -> str:
-    """A value's name as people say it."""
-    return line(name.replace("_", " "), 32)
 
 
 def _state(record: Record, status: Status | None) -> str:

@@ -76,6 +76,3 @@ PANEL_STYLE = (
     "border:1px solid rgba(128,128,128,.7);border-radius:3px;padding:1px 10px;height:auto;line-height:1.5}"
     ".nbtrain-panel .muted{opacity:.74}"
 )
-
-# for the picture, which is always on white
-TRAIN, VALID, INK = "#1a66b0", "#a84e06", "#333333"
