@@ -20,9 +20,9 @@ from packaging.utils import canonicalize_name
 
 from nbtrain import __version__, trainers
 from nbtrain.redact import NAMES, redact
+from nbtrain.runs import process
 
 State = Literal["fine", "note", "trouble"]
-GPUS = Path("/proc/driver/nvidia/gpus")
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _LITTLE_DISK, _LITTLE_MEMORY = 5, 4  # GB; a checkpoint of a 1 B-parameter model with its optimiser takes about 12
 _PATIENCE = 3.0  # seconds for the driver, and for the hub
@@ -88,7 +88,7 @@ def devices(*, deep: bool = False) -> list[Finding]:
         return [_cuda_device(torch, index) for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         return [Finding("gpu", "fine", "Apple's, through Metal: float32 and float16")]
-    if GPUS.is_dir():
+    if process.GPUS.is_dir():
         why = "it was built without CUDA, or for a newer driver"
         return [Finding("gpu", "trouble", f"there is one, but torch {torch.__version__} cannot use it: {why}")]
     return [Finding("gpu", "note", "none: training runs on the processor")]
@@ -133,7 +133,7 @@ def _told_by_driver() -> list[Finding]:
 
 
 def _unasked_device() -> Finding:
-    models = [_model_of(each) for each in sorted(GPUS.iterdir())] if GPUS.is_dir() else []
+    models = [_model_of(each) for each in sorted(process.GPUS.iterdir())] if process.GPUS.is_dir() else []
     if models:
         return Finding("gpu", "fine", ", ".join(models))
     if sys.platform == "darwin" and platform.machine() == "arm64":
@@ -150,7 +150,7 @@ def _model_of(gpu: Path) -> str:
 
 
 def _processor() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = process.cores()
     return Finding("processor", "fine", f"{usable} core{'s' * (usable != 1)} to use, of {os.cpu_count()}")
 
 

@@ -91,9 +91,9 @@ def test_a_gpu_is_named_without_torch(monkeypatch, tmp_path):
     card = tmp_path / "0000:00:04.0"
     card.mkdir()
     (card / "information").write_text("Model: \t\t Tesla T4\nIRQ: 11\n")
-    monkeypatch.setattr(doctor, "GPUS", tmp_path)
+    monkeypatch.setattr(doctor.process, "GPUS", tmp_path)
     assert doctor.devices() == [("gpu", "fine", "Tesla T4")]
-    monkeypatch.setattr(doctor, "GPUS", tmp_path / "none")
+    monkeypatch.setattr(doctor.process, "GPUS", tmp_path / "none")
     monkeypatch.setattr(sys, "platform", "linux")
     assert doctor.devices() == [("gpu", "note", "none: training runs on the processor")]
 
@@ -195,7 +195,7 @@ def test_gpus_are_told_with_their_numbers_before_torch_is_loaded(driver):
 @pytest.mark.parametrize(("text", "code"), [("no devices were found", 6), ("half a line, 3", 0)])
 def test_a_driver_that_tells_nothing_of_use_is_passed_over(driver, monkeypatch, tmp_path, text, code):
     driver(text, code)
-    monkeypatch.setattr(doctor, "GPUS", tmp_path / "none")
+    monkeypatch.setattr(doctor.process, "GPUS", tmp_path / "none")
     assert [each.words for each in doctor.devices()] == ["none: training runs on the processor"]
 
 

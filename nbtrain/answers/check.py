@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from nbtrain import trainers
 from nbtrain.answers import Answer
-from nbtrain.data import columns, values
+from nbtrain.data import columns
 from nbtrain.data.check import Content, Findings, Rendered
 from nbtrain.data.places import Fault
 from nbtrain.errors import NbtrainError
@@ -63,9 +62,7 @@ def check(params: Params) -> Checked:
     with tempfile.TemporaryDirectory(prefix="nbtrain-", ignore_cleanup_errors=True) as cache:
         with columns.placed(params):
             lines = trainers.load(params.room).check(params, Path(cache))
-        # rows of the notebook were stored to be read: where, nobody asked
-        stored, kind = re.compile(re.escape(str(Path(cache, "value"))) + r"(\.parquet)?"), values.kind(params.data_path)
-        told = [*params.notices, *(stored.sub(f"{kind} of the notebook", each) for each in lines)]
+        told = [*params.notices, *lines]
         found = lines if isinstance(lines, Findings) else Findings(lines)
         rendered = None
         if found.rendered is not None and found.splits is not None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from nbtrain.data import archives, formats, sources
 from nbtrain.data.arrows import Writer
 from nbtrain.data.images import ENDINGS
-from nbtrain.data.read import Splits, materialise, read
+from nbtrain.data.read import Splits, read
+from nbtrain.data.values import placed
 from nbtrain.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,12 +41,11 @@ def pictures(params: Any, cache: Path, *, other: Other | None = None, by: Classe
     Raises:
         DataError: as `read.read`, or a name that stands for pictures in two folders.
     """
-    source = params.data_path
-    if not isinstance(source, str):
-        source = str(materialise(source, cache, "value"))
+    source, called = placed(params.data_path, cache)
     demo = source == "demo"
+    called = "demo, built in" if demo else called
     found, index = _found(str(sources.own_demo(params.room)) if demo else source, cache, params.token, other)
-    splits = read(params, cache, found=replace(found, origin="demo, built in") if demo else found, by=by)
+    splits = read(params, cache, found=replace(found, origin=called) if called else found, by=by)
     train, valid = (part and _located(part, index) for part in (splits.train, splits.valid))
     return replace(splits, train=train, valid=valid)
 

@@ -17,7 +17,7 @@ from nbtrain.data.arrows import Writer
 from nbtrain.data.decoding import Numbered, Row, Unreadable
 from nbtrain.data.pages import let_go
 from nbtrain.data.places import Fault, Places, Span
-from nbtrain.data.values import frames, is_rows, materialise
+from nbtrain.data.values import frames, is_rows, materialise, placed
 from nbtrain.errors import DataError, NbtrainError
 
 if TYPE_CHECKING:
@@ -116,11 +116,10 @@ def read(
 
 
 def _found(params: Any, cache: Path, streams: bool) -> sources.Found:
-    source = params.data_path
-    if not isinstance(source, str):
-        source = str(materialise(source, cache, "value"))
+    source, called = placed(params.data_path, cache)
     token, room = getattr(params, "token", None), getattr(params, "room", "")
-    return sources.find(source, cache, token, room=room, streams=streams)
+    found = sources.find(source, cache, token, room=room, streams=streams)
+    return dataclasses.replace(found, origin=called) if called else found
 
 
 def _limited(part: _Part, params: Any, name: str, notices: list[str]) -> _Part:

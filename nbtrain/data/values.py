@@ -74,6 +74,17 @@ def _shape(value: Any, what: str) -> tuple[int | None, tuple[str, ...]]:
     return len(value), tuple(map(str, names))
 
 
+def placed(source: Any, cache: Path) -> tuple[str, str]:
+    """Where the rows of --data-path lie, and how they are called; '' where the place says it.
+
+    Args:
+        source: a place, or rows, which are stored in `cache`.
+    """
+    if isinstance(source, str):
+        return source, ""
+    return str(materialise(source, cache, "value")), f"{kind(source)} of the notebook"
+
+
 def materialise(value: Any, folder: Path, name: str) -> Path:
     """Store rows of the notebook as Parquet.
 

@@ -11,8 +11,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped,unused-ignore]
-
 from nbtrain.errors import MissingExtra, ParamError
 from nbtrain.runs import process, ranks
 from nbtrain.runs.files import atomic_write
@@ -86,6 +84,8 @@ def set_up(asked: str | None, run: RunFolder, *, write: bool) -> None:
     Args:
         write: put the small config into the run folder; one process does.
     """
+    import yaml  # type: ignore[import-untyped,unused-ignore]
+
     if kind(asked) == "MULTI_GPU":
         return
     config = Path(str(asked)).expanduser()
@@ -115,6 +115,8 @@ def _told(config: Path) -> dict[str, str]:
 
 
 def _read(config: Path) -> dict[str, Any]:
+    import yaml  # type: ignore[import-untyped,unused-ignore]
+
     try:
         found = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

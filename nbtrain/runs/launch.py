@@ -281,6 +281,7 @@ def start(
         environment: variables that it gets beside those of this process.
     """
     apart = "--rank" not in arguments  # a rank ends with whoever looks after it
+    group = 0x200 if apart and os.name == "nt" else 0  # CREATE_NEW_PROCESS_GROUP: there are no sessions there
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "nbtrain.worker", *arguments],  # -P: the user's logging.py is not Python's
         stdin=subprocess.PIPE,
@@ -288,9 +289,7 @@ def start(
         stderr=stderr,
         env=process.environment() | dict(environment or {}),
         start_new_session=apart,
-        creationflags=0x200
-        if apart and os.name == "nt"
-        else 0,  # CREATE_NEW_PROCESS_GROUP: there are no sessions there
+        creationflags=group,
     )
 
 

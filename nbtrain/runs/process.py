@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_GPUS = Path("/proc/driver/nvidia/gpus")
+GPUS = Path("/proc/driver/nvidia/gpus")
 _BEHIND = 15  # of 19: how far a worker steps back
 _SESSION = Path("/proc/self/autogroup")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -107,7 +107,7 @@ def take_no_more(room: int | None = None) -> None:
 
     By default what is free now. Linux only, and not beside an NVIDIA GPU, whose driver maps more than it ever uses.
     """
-    if sys.platform != "linux" or _GPUS.is_dir():
+    if sys.platform != "linux" or GPUS.is_dir():
         return
     import resource
 
@@ -150,7 +150,7 @@ def gpus() -> list[str]:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         return [name.strip() for name in allowed.split(",") if name.strip()]
-    return [str(place) for place in range(len(list(_GPUS.iterdir())))] if _GPUS.is_dir() else []
+    return [str(place) for place in range(len(list(GPUS.iterdir())))] if GPUS.is_dir() else []
 
 
 def environment() -> dict[str, str]:

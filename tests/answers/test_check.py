@@ -1,5 +1,6 @@
 """The data as it would be trained on: what is learnt of a row, classes, faults, pictures."""
 
+import itertools
 import json
 
 import pytest
@@ -31,10 +32,11 @@ def test_rows_of_the_notebook_are_told_by_their_kind_and_files_by_their_names(wo
 
     frame = pd.DataFrame([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(20)])
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    for data, told in ((frame, "pandas.DataFrame of the notebook"), (str(tmp_path / "rows.csv"), "rows.csv")):
-        found = nbtrain.check(nbtrain.TextClassificationParams(data_path=data))
-        (line,) = (each for each in found.told if each.startswith("Data: "))
-        assert line.endswith(told)
+    given = (frame, "pandas.DataFrame of the notebook"), (str(tmp_path / "rows.csv"), "rows.csv")
+    rooms = (nbtrain.TextClassificationParams, {}), (nbtrain.TabularParams, {"target_columns": ["label"]})
+    for (data, told), (room, more) in itertools.product(given, rooms):
+        found = nbtrain.check(room(data_path=data, **more))
+        assert sum(told in line for line in found.told) == 1 and not any("value.parquet" in line for line in found.told)
 
 
 def test_all_is_trained_where_a_method_trains_all(workdir):

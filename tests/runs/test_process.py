@@ -84,7 +84,7 @@ def test_a_process_that_is_spared_bitsandbytes_takes_it_for_not_installed():
 def test_a_process_that_may_take_no_more_is_refused_what_is_beyond():
     code = """
 from nbtrain.runs import process
-process._GPUS = process.Path('/nowhere')
+process.GPUS = process.Path('/nowhere')
 process.take_no_more(200 * 2**20)
 kept = bytearray(50 * 2**20)
 try:

@@ -36,9 +36,9 @@ def test_gpus_are_taken_by_turns_where_there_are_several(machine, monkeypatch, t
         machine(4, gpus=alone)
         assert all("CUDA_VISIBLE_DEVICES" not in share for share in seats.shares(2))
     machine(4)
-    monkeypatch.setattr(process, "_GPUS", tmp_path)
+    monkeypatch.setattr(process, "GPUS", tmp_path)
     for name in ("0000:01", "0000:02"):
         (tmp_path / name).mkdir()
     assert process.gpus() == ["0", "1"]
-    monkeypatch.setattr(process, "_GPUS", tmp_path / "none")
+    monkeypatch.setattr(process, "GPUS", tmp_path / "none")
     assert process.gpus() == []

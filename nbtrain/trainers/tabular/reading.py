@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtrain.data import formats, sources
 from nbtrain.data.decoding import Unreadable
 from nbtrain.data.places import Fault, Places
-from nbtrain.data.read import materialise, told_in_words
+from nbtrain.data.read import told_in_words
+from nbtrain.data.values import placed
 from nbtrain.errors import DataError, MissingExtra, nearest
 
 if TYPE_CHECKING:
@@ -52,11 +53,10 @@ def read(params: Any, cache: Path) -> Tables:
         DataError: nothing there, nothing readable in it, no such split, or no rows.
         MissingExtra: a source that only datasets opens (the hub, a folder of save_to_disk), and it is not installed.
     """
-    source = params.data_path
-    if not isinstance(source, str):
-        source = str(materialise(source, cache, "value"))
+    source, called = placed(params.data_path, cache)
     try:
         found = sources.find(source, cache, params.token, room=params.room)
+        found = replace(found, origin=called) if called else found
     except ImportError:
         raise MissingExtra(f"Reading {source} needs datasets.", fix="pip install datasets, or give a file.") from None
     notices = list(found.notices)

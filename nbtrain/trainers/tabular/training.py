@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtrain.errors import DataError, ParamError
 from nbtrain.events import Evaluated, Resumed, Sampled, Started
+from nbtrain.runs import process
 from nbtrain.runs.active import ActiveRun
 from nbtrain.trainers.tabular import blending, estimators, judging, preparing, saving, scoring, telling, trials
 from nbtrain.trainers.tabular.families import COMPARED, FAMILIES, TINY, Family
@@ -124,7 +125,7 @@ def threads() -> int:
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return process.cores()
 
 
 def _started(params: Any, run: ActiveRun, judged: Judged, families: Sequence[Family], metric: str) -> Started:
